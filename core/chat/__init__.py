@@ -1,0 +1,1 @@
+"""Talking to a base model and its adapters."""

@@ -1,0 +1,97 @@
+"""Opens a data set by its name: a sample, a file, a folder or a hub id."""
+
+import json
+from pathlib import Path
+
+from datasets import Dataset, load_dataset
+
+from core.errors import UserError
+from core.files import Folders
+from core.reach import require_hub
+
+READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet",
+           ".txt": "text", ".md": "text"}
+ALTERNATIVES = "Choose a sample, upload a file, or give the path of one on this computer."
+
+
+def list_samples(folders: Folders) -> dict[str, dict]:
+    """The shipped data sets: 'sample:<folder>' to what its about.json says."""
+    return {f"sample:{about.parent.name}": json.loads(about.read_text(encoding="utf-8"))
+            for about in sorted((folders.assets / "samples").glob("*/about.json"))}
+
+
+def default_instruction(dataset: str, folders: Folders) -> str:
+    """What a sample says its texts should be asked with; empty for other data sets."""
+    return list_samples(folders).get(dataset, {}).get("instruction", "")
+
+
+def open_rows(dataset: str, split: str, folders: Folders, config_name: str = "") -> Dataset:
+    """The rows of one split, memory-mapped. UserError where there are none or none can be read."""
+    files = _local_files(dataset, split, folders)
+    if files:
+        rows = _read_files(files, folders)
+    elif dataset.startswith(("/", "~", ".", "sample:")) or Path(dataset).suffix in READERS:
+        raise UserError(f"There is no data set at '{dataset}'.", ALTERNATIVES)
+    else:
+        rows = _read_hub(dataset, config_name, split)
+    if len(rows) == 0:
+        raise UserError(f"The data set '{dataset}' has no rows.", "Choose another file or split.")
+    return rows
+
+
+def _local_files(dataset: str, split: str, folders: Folders) -> list[Path]:
+    if dataset.startswith("sample:"):
+        place = folders.assets / "samples" / Path(dataset.removeprefix("sample:")).name
+    else:
+        place = Path(dataset).expanduser()
+    if place.is_file():
+        if place.suffix.lower() not in READERS:
+            raise UserError(f"'{place.name}' is of a kind that can't be read here.",
+                            f"Use one of {', '.join(READERS)}.")
+        return [place]
+    if not place.is_dir():
+        return []
+    found = [p for p in sorted(place.iterdir())
+             if p.suffix.lower() in READERS and p.name.upper() != "README.MD"]
+    named = [p for p in found if p.stem == split or p.stem.startswith(f"{split}-")]
+    files = named or ([] if split != "train" else found)
+    if not files:
+        raise UserError(f"The folder '{place.name}' has no file for the split '{split}'.",
+                        f"Found: {', '.join(p.name for p in found[:8]) or 'no data files'}.")
+    return files
+
+
+def _read_files(files: list[Path], folders: Folders) -> Dataset:
+    kinds = {READERS[p.suffix.lower()] for p in files}
+    if len(kinds) > 1:
+        names = ", ".join(p.name for p in files)
+        raise UserError(f"These files are of different kinds: {names}.",
+                        "Put files of one kind in a folder, or choose one file.")
+    kind = kinds.pop()
+    options = {"sep": "\t"} if files[0].suffix.lower() == ".tsv" else {}
+    if kind == "text":
+        options["sample_by"] = "paragraph"
+    try:
+        return load_dataset(kind, data_files=[str(p) for p in files], split="train",
+                            cache_dir=str(folders.home / "cache"), **options)
+    except Exception as error:  # each reader has its own error classes for damaged input
+        raise _unreadable(files, error) from error
+
+
+def _unreadable(files: list[Path], error: Exception) -> UserError:
+    cause = error.__cause__ or error
+    names = ", ".join(p.name for p in files[:3])
+    return UserError(f"{names} can't be read as {files[0].suffix.lstrip('.').upper()}: "
+                     f"{str(cause).splitlines()[0] if str(cause) else type(cause).__name__}",
+                     "Check that the file is whole, UTF-8, and what its ending says.")
+
+
+def _read_hub(dataset: str, config_name: str, split: str) -> Dataset:
+    require_hub(f"The data set '{dataset}'", ALTERNATIVES)
+    try:
+        return load_dataset(dataset, config_name or None, split=split)
+    except Exception as error:  # the hub, its mirrors and their readers raise a dozen kinds
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"The data set '{dataset}' (split '{split}') can't be opened: {first}",
+                        f"Check its name, configuration and split on the hub. {ALTERNATIVES}"
+                        ) from error

@@ -1,0 +1,102 @@
+"""Messages to text, by the tokenizer's own chat template: the one way for training and for chat."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.data.layouts import Message
+
+# For a base model that has no chat template of its own.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
+    "{% elif message['role'] == 'user' %}{{ '### Instruction:\n' + message['content'] + '\n\n' }}"
+    "{% else %}{{ '### Response:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
+)
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of the text that the model reads; `learned` is True where it is the model's own."""
+
+    text: str
+    learned: bool
+
+
+def prompt_text(messages: list[Message], tokenizer: Any) -> str:
+    """What the model reads before it answers. A single 'text' message is continued as it is."""
+    if messages and messages[-1]["role"] == "text":
+        return messages[-1]["content"]
+    return _render(messages, tokenizer, for_answer=True)
+
+
+def segments(messages: list[Message], tokenizer: Any) -> list[Segment]:
+    """A dialogue as context and answers in turn, joined exactly as chat would have joined them.
+
+    Some templates rewrite earlier turns (DeepSeek-R1's drops their reasoning), so that the turns
+    can't stand in one text as each was generated; then only the last answer is learned.
+    """
+    if messages and messages[0]["role"] == "text":
+        return [Segment(messages[0]["content"], True)]
+    parts: list[Segment] = []
+    done = ""
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = prompt_text(messages[:index], tokenizer)
+        if not prompt.startswith(done):
+            parts, done = [], ""
+        full = _render(messages[: index + 1], tokenizer, for_answer=False)
+        answer, done = _answer(message["content"], prompt, full, done, parts, tokenizer)
+        parts.append(Segment(answer, True))
+    return parts
+
+
+def _answer(content: str, prompt: str, full: str, done: str, parts: list[Segment],
+            tokenizer: Any) -> tuple[str, str]:
+    """Appends the context before an answer to `parts`; returns the answer and the text so far."""
+    parts.append(Segment(prompt[len(done):], False))
+    if full.startswith(prompt) and not prompt.rstrip().endswith(THINK_OPEN):
+        # White space behind the end-of-turn token belongs to the template, not to the answer.
+        answer = full[len(prompt):]
+        stripped = answer.rstrip()
+        ends_with_token = stripped != answer and _ends_with_special(stripped, tokenizer)
+        answer = stripped if ends_with_token else answer
+        return answer, prompt + answer
+    if prompt.rstrip().endswith(THINK_OPEN):
+        content = _after_opened_think(content)
+    answer = content + _turn_end(tokenizer)
+    return answer, prompt + answer
+
+
+def _after_opened_think(content: str) -> str:
+    """What is left to say when the prompt has opened the reasoning already."""
+    if content.lstrip().startswith(THINK_OPEN):
+        return content.lstrip().removeprefix(THINK_OPEN).lstrip("\n")
+    if THINK_CLOSE in content:
+        return content
+    return f"\n{THINK_CLOSE}\n\n{content}"
+
+
+def _turn_end(tokenizer: Any) -> str:
+    """What the template writes behind an answer, for example '<|im_end|>'."""
+    mark = "ANSWER-7f3c"
+    text = _render([{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}],
+                   tokenizer, for_answer=False)
+    return text.rpartition(mark)[2].rstrip()
+
+
+def _ends_with_special(text: str, tokenizer: Any) -> bool:
+    return any(text.endswith(token) for token in special_texts(tokenizer))
+
+
+def special_texts(tokenizer: Any) -> list[str]:
+    """Texts of the tokens that never are a person's words."""
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def _render(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
+    return tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=for_answer,
+        chat_template=tokenizer.chat_template or PLAIN_TEMPLATE)

@@ -1,0 +1,82 @@
+"""A model folder to a model in memory, at 4, 8, 16 or 32 bit; or to its shape alone."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
+
+from core.config import Config
+from core.errors import UserError
+from core.files import Folders
+from core.model import hub
+from core.model.catalog import load_catalog
+from core.model.hardware import Device, Formats
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, with a padding token (the end token where it has none)."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises bare Exceptions for damaged files
+        raise _damaged("tokenizer", folder, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(folder: Path, formats: Formats, config: Config, device: Device) -> PreTrainedModel:
+    """The frozen base model on `device`."""
+    options: dict[str, Any] = {"dtype": formats.weight_dtype}
+    if formats.weights in ("4bit", "8bit"):
+        options["quantization_config"] = _quantization(formats, config)
+    if device.kind != "cpu":
+        options["device_map"] = {"": 0 if device.kind == "cuda" else device.kind}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # safetensors, json and transformers each have classes of their own
+        raise _damaged("model", folder, error) from error
+    model.config.use_cache = False
+    return model
+
+
+def _damaged(what: str, folder: Path, error: Exception) -> UserError:
+    first = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return UserError(f"The {what} in '{folder}' can't be loaded: {first}",
+                     "Its files may be damaged or incomplete: delete that folder to fetch it anew, "
+                     "or choose another model.")
+
+
+def _quantization(formats: Formats, config: Config) -> BitsAndBytesConfig:
+    if formats.weights == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=config.quant_type,
+        bnb_4bit_use_double_quant=config.double_quantization,
+        bnb_4bit_compute_dtype=formats.compute_dtype)
+
+
+def load_shape(config: Config, folders: Folders) -> PreTrainedModel:
+    """The model on the meta device: every layer and its size, no weights. Catalogue models need no
+    hub for this."""
+    entry = load_catalog(folders).get(config.base_model)
+    if entry:
+        # for_model writes into nested dicts of what it is given.
+        shape = AutoConfig.for_model(**copy.deepcopy(entry.config))
+    else:
+        folder = hub.locate(config.base_model, folders, config.revision, only_config=True)
+        try:
+            shape = AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise _damaged("model", folder, error) from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape)

@@ -1,0 +1,39 @@
+"""Settings with a name: the shipped ones and the person's own."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from core.config import Config, read_settings
+from core.errors import UserError
+from core.files import Folders, write_whole
+
+SHIPPED = {"Starter (any computer)": "starter", "Tutorial run": "tutorial", "Balanced": "balanced",
+           "Best quality": "best-quality", "Least memory": "least-memory"}
+DEFAULT = "Starter (any computer)"
+
+
+def list_presets(folders: Folders) -> dict[str, Path]:
+    """Name to file, the shipped ones first."""
+    shipped = {name: folders.assets / "presets" / f"{stem}.yaml" for name, stem in SHIPPED.items()}
+    own = {path.stem: path for path in sorted(folders.presets.glob("*.yaml"))}
+    return shipped | {name: path for name, path in own.items() if name not in shipped}
+
+
+def load_preset(name: str, folders: Folders, onto: dict[str, Any] | None = None) -> Config:
+    """The Config of a preset. `onto` are settings that it leaves alone, for example which data set
+    and base model are chosen."""
+    presets = list_presets(folders)
+    if name not in presets:
+        raise UserError(f"There is no preset '{name}'.", f"Choose one of {', '.join(presets)}.")
+    return Config.parse({**(onto or {}), **read_settings(presets[name])})
+
+
+def save_preset(name: str, config: Config, folders: Folders) -> None:
+    """Keep `config` under a name of the person's own."""
+    stem = re.sub(r"[^\w .()-]+", "-", name).strip(" .-")
+    if not stem:
+        raise UserError("The preset has no name.", "Type one, then save again.")
+    if stem in SHIPPED:
+        raise UserError(f"'{stem}' is the name of a shipped preset.", "Choose another name.")
+    write_whole(folders.presets / f"{stem}.yaml", config.to_yaml())

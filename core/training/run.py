@@ -1,0 +1,196 @@
+"""A run is a folder: its settings, state, measurements, log, checkpoints and adapter."""
+
+import json
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core.config import Config, load_yaml
+from core.errors import UserError
+from core.files import append_json_line, read_json_lines, write_json, write_whole
+
+ACTIVE = ("starting", "running", "stopping")
+EXIT_DISK_FULL = 28  # a worker's exit code when it couldn't even write its last words
+FINAL = ("finished", "stopped", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands. Times are seconds since 1970; `pid` with `pid_started` names the
+    worker's process beyond doubt, since pids are used again."""
+
+    state: str = "queued"
+    words: str = "Waits for its turn."
+    remedy: str = ""
+    detail: str = ""
+    phase: str = ""
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0.0
+    pid: int = 0
+    pid_started: float = 0.0
+    created: float = field(default_factory=time.time)
+    started: float = 0.0
+    stepping_since: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. Reading never fails on a half-written or older folder: what is missing is
+    taken as not there yet."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def config(self) -> Config:
+        return load_yaml(self.folder / "config.yaml")
+
+    def status(self) -> Status:
+        """The state as it is: a worker that is gone can't be running, whatever the file says."""
+        try:
+            raw = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
+            known = {f.name for f in fields(Status)}
+            status = Status(**{name: raw[name] for name in raw if name in known})
+        except (OSError, ValueError, TypeError):
+            return Status(state="failed", words="The run's status can't be read.",
+                          remedy="Its folder may be damaged.", created=0.0)
+        if status.state in ACTIVE and not is_alive(status.pid, status.pid_started):
+            return interrupted(status)
+        return status
+
+    def written_at(self) -> int:
+        """When the status was last written, in nanoseconds; 0 where it can't be read."""
+        try:
+            return (self.folder / "status.json").stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def write_status(self, status: Status) -> Status:
+        write_json(self.folder / "status.json", asdict(status))
+        return status
+
+    def update(self, **changes: Any) -> Status:
+        return self.write_status(replace(self.status(), **changes))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return read_json_lines(self.folder / "metrics.jsonl")
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        append_json_line(self.folder / "metrics.jsonl", record)
+
+    def write_facts(self, name: str, facts: dict[str, Any]) -> None:
+        """data.json, environment.json: what was learned from, and with which versions."""
+        write_json(self.folder / f"{name}.json", facts)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def ask_to_stop(self, at_once: bool) -> None:
+        write_whole(self.folder / "stop", "now" if at_once else "save")
+
+    def stop_asked(self) -> str:
+        """'' (no), 'save' or 'now'."""
+        try:
+            return (self.folder / "stop").read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    def withdraw_stop(self) -> None:
+        (self.folder / "stop").unlink(missing_ok=True)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint, or None. transformers writes trainer_state.json last."""
+        found = [p for p in self.checkpoints.glob("checkpoint-*")
+                 if (p / "trainer_state.json").is_file()]
+        return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def interrupted(status: Status) -> Status:
+    """The status of a run whose worker is gone without a last word."""
+    return replace(status, state="interrupted", ended=status.ended or time.time(), phase="",
+                   words=f"The trainer ended without a word at step {status.step}: it was killed, "
+                         "or the machine was switched off.",
+                   remedy="Resume goes on from the last checkpoint. If it was killed for using too "
+                          "much memory, lower Batch size or Max length first.")
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether the very process that had this pid is still there."""
+    try:
+        process = psutil.Process(pid) if pid else None
+        return (process is not None and abs(process.create_time() - started) < 2.0
+                and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def create(config: Config, runs: Path) -> Run:
+    """A new run folder in state 'queued'. Its name tells when, what and on which model."""
+    words = f"{Path(config.dataset.removeprefix('sample:')).stem}-{Path(config.base_model).name}"
+    slug = re.sub(r"[^\w.]+", "-", words.replace("starter:", "")).strip("-.").lower()[:60]
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+    try:
+        folder = _fresh_folder(runs, stem)
+        write_whole(folder / "config.yaml", config.to_yaml())
+        run = Run(folder)
+        run.write_status(Status())
+    except OSError as error:
+        raise UserError(f"The run's folder can't be written in {runs}: {error.strerror}.",
+                        "Free some disk space or choose another --data-folder, then start again."
+                        ) from error
+    return run
+
+
+def _fresh_folder(runs: Path, stem: str) -> Path:
+    for number in range(1, 1000):
+        folder = runs / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return folder
+    raise OSError(0, "a thousand runs were started within one second")
+
+
+def list_runs(runs: Path) -> list[Run]:
+    """All runs, the newest first."""
+    folders = [p for p in runs.iterdir() if (p / "config.yaml").is_file()] if runs.is_dir() else []
+    return [Run(p) for p in sorted(folders, key=lambda p: p.name, reverse=True)]
+
+
+def find_run(runs: Path, run_id: str) -> Run:
+    folder = runs / Path(run_id).name
+    if not run_id or not (folder / "config.yaml").is_file():
+        raise UserError(f"There is no run '{run_id}'.", "Choose one from the Runs tab.")
+    return Run(folder)
+
+
+def delete_run(run: Run) -> None:
+    """UserError while it is at work."""
+    if run.status().state in ACTIVE:
+        raise UserError(f"The run '{run.id}' is at work.", "Stop it first.")
+    shutil.rmtree(run.folder)
