@@ -17,6 +17,8 @@ GROUPS = {
     "progress": "Evaluate, save, log",
 }
 
+TARGET_PRESETS = ("all linear", "attention", "attention q and v")
+
 
 def setting(default: Any, group: str, label: str, help: str, *, low: float | None = None,
             high: float | None = None, choices: tuple[str, ...] = (), simple: bool = False,

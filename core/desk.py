@@ -1,7 +1,11 @@
 """The object in the desk process: previews rows, counts parameters, tells what the machine has."""
 
+import queue
 import threading
+from collections.abc import Generator, Iterator
+from dataclasses import fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from core.config import Config
@@ -11,6 +15,7 @@ from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
 from core.model.hardware import choose_formats, find_device
+from core.training.run import adapter_folder
 
 SUMMARY_ROWS = 2000  # counted for the preview; the run itself counts all
 
@@ -23,7 +28,7 @@ class Desk:
         self._folders = folders
         self._lock = threading.Lock()
         self._open = lru_cache(4)(lambda config: build.open_dataset(config, folders))
-        self._tokenizer = lru_cache(4)(self._load_tokenizer)
+        self._tokenizer = lru_cache(4)(load.load_tokenizer)
         self._count = lru_cache(4)(self._count_rows)
 
     def machine(self) -> dict[str, Any]:
@@ -31,21 +36,23 @@ class Desk:
         return {"kind": device.kind, "words": device.words, "has_bf16": device.has_bf16}
 
     def preview(self, settings: dict[str, Any], part: str = "train", index: int = 0
-                ) -> dict[str, Any]:
-        """One row of 'train' or 'eval' as preview.view tells it, with counts under 'facts'."""
+                ) -> Iterator[dict[str, Any]]:
+        """One row of 'train' or 'eval' as preview.view tells it, with counts under 'facts'; before
+        it {"phase", "share"} while the model's tokenizer is fetched."""
         config = Config.parse(settings)
+        folder = yield from self._bring(config, only_config=True)
         with self._lock:
-            tokenizer = self._tokenizer(config.base_model, config.revision)
+            tokenizer = self._tokenizer(folder)
             opened = self._open(_data_only(config))
             rows = opened.train if part == "train" else opened.held_out
             if rows is None or not len(rows):
                 raise UserError("No rows are held out.", "Set Evaluation rows above 0.")
             index = max(0, min(int(index), len(rows) - 1))
-            row = rows[index]
-            example = encode(opened.messages(row), tokenizer, config.loss_on, config.max_length)
-            shown = preview.view(opened, example, tokenizer, index, part, row, len(rows))
-            report = self._count(_data_only(config), config.base_model, config.revision)
-        return shown | {
+            example = encode(opened.messages(rows[index]), tokenizer, config.loss_on,
+                             config.max_length)
+            shown = preview.view(opened, example, tokenizer, index, part, rows[index], len(rows))
+            report = self._count(_data_only(config), folder)
+        yield shown | {
             "index": index, "total": len(rows),
             "facts": preview.facts(report, len(opened.held_out or ()),
                                    len(opened.train) <= SUMMARY_ROWS)}
@@ -62,6 +69,42 @@ class Desk:
                  "answer": messages[-1]["content"]}
                 for messages in dialogues if messages]
 
+    def check(self, settings: dict[str, Any]) -> None:
+        """UserError where a run with these settings would end at once: a data set that can't be
+        read, targets that match nothing, a number format that this machine lacks."""
+        config = Config.parse(settings)
+        self.describe(settings)
+        with self._lock:
+            opened = self._open(_data_only(config))
+        opened.messages(opened.train[0])
+        adapter_folder(config, self._folders.runs)
+
+    def fetch(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Bring the base model to this computer; yields {"phase": words, "share": 0..1 or None}
+        and at the end {"folder": path}."""
+        folder = yield from self._bring(Config.parse(settings), only_config=False)
+        yield {"folder": str(folder)}
+
+    def _bring(self, config: Config, only_config: bool
+               ) -> Generator[dict[str, Any], None, Path]:
+        """The model's folder, with progress on the way: the work is done in a thread that
+        reports."""
+        reports: queue.Queue = queue.Queue()
+
+        def work() -> None:
+            try:
+                reports.put(hub.locate(config.base_model, self._folders, config.revision,
+                                       only_config, lambda *report: reports.put(report)))
+            except Exception as error:  # handed to the caller's thread, which raises it
+                reports.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        while isinstance(report := reports.get(), tuple):
+            yield {"phase": report[0], "share": report[1]}
+        if isinstance(report, Exception):
+            raise report
+        return report
+
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Trainable and total parameters, the names of the layers, and what 'auto' comes to.
         UserError where these settings can't run here."""
@@ -72,20 +115,13 @@ class Desk:
                 "targets": found.targets, "weights": formats.weights,
                 "precision": formats.precision}
 
-    def _load_tokenizer(self, base_model: str, revision: str) -> Any:
-        return load.load_tokenizer(
-            hub.locate(base_model, self._folders, revision, only_config=True))
-
-    def _count_rows(self, config: Config, base_model: str, revision: str) -> build.Report:
+    def _count_rows(self, config: Config, folder: Path) -> build.Report:
         opened = self._open(config)
         first = opened.train.select(range(min(SUMMARY_ROWS, len(opened.train))))
-        return build.tokenize_rows(opened, first, config,
-                                   self._tokenizer(base_model, revision))[1]
+        return build.tokenize_rows(opened, first, config, self._tokenizer(folder))[1]
 
 
 def _data_only(config: Config) -> Config:
     """The same data settings with all others at their defaults, as a key for what was opened."""
-    from dataclasses import fields
-
     return Config(**{f.name: getattr(config, f.name) for f in fields(Config)
                      if f.metadata["group"] == "data"})

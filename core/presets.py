@@ -1,6 +1,7 @@
 """Settings with a name: the shipped ones and the person's own."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ def list_presets(folders: Folders) -> dict[str, Path]:
 
 
 def load_preset(name: str, folders: Folders, onto: dict[str, Any] | None = None) -> Config:
-    """The Config of a preset. `onto` are settings that it leaves alone, for example which data set
-    and base model are chosen."""
+    """The Config of a preset. One that names no data set keeps the data settings and the base model
+    of `onto`."""
     presets = list_presets(folders)
     if name not in presets:
         raise UserError(f"There is no preset '{name}'.", f"Choose one of {', '.join(presets)}.")
-    return Config.parse({**(onto or {}), **read_settings(presets[name])})
+    settings = read_settings(presets[name])
+    kept = {} if "dataset" in settings else {
+        f.name: onto[f.name] for f in fields(Config)
+        if onto and (f.metadata["group"] == "data" or f.name in ("base_model", "revision"))}
+    return Config.parse(kept | settings)
 
 
 def save_preset(name: str, config: Config, folders: Folders) -> None:

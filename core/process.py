@@ -40,8 +40,9 @@ class Process:
         self._ids = itertools.count(1)
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """The method's result; raises the child's UserError, or RuntimeError with its traceback."""
-        return next(self.stream(method, **arguments))
+        """The method's result, or the last item that it yields; raises the child's UserError, or
+        RuntimeError with its traceback."""
+        return list(self.stream(method, **arguments))[-1]
 
     def stream(self, method: str, **arguments: Any) -> Iterator[Any]:
         """The items that the method yields (a plain result is one item). Closing the iterator

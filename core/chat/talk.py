@@ -8,6 +8,7 @@ from core.chat.generate import Answer, Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
 from core.data.layouts import Message
+from core.data.template import THINK_OPEN
 from core.data.tokenize import encode_prompt
 from core.errors import UserError
 from core.files import Folders
@@ -44,8 +45,9 @@ class Talk:
             loaded = self._loaded
             names = [self._adapter(loaded, run_id) for run_id in runs]
             prompt = encode_prompt(_as_read(messages, config), loaded.tokenizer)
+            opened = loaded.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK_OPEN)
             for answers in stream(loaded, prompt, names, chosen):
-                yield _told(answers, loaded.tokenizer)
+                yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "")
 
     def _common_config(self, settings: dict[str, Any], runs: list[str]) -> Config:
         configs = [find_run(self._folders.runs, run_id).config() for run_id in runs if run_id]
@@ -91,8 +93,10 @@ def _as_read(messages: list[Message], config: Config) -> list[Message]:
     return messages
 
 
-def _told(answers: list[Answer], tokenizer: Any) -> dict[str, Any]:
+def _told(answers: list[Answer], tokenizer: Any, opening: str) -> dict[str, Any]:
+    """`opening` is what the prompt began on the answer's behalf, such as '<think>'."""
     tokens, seconds = sum(len(a.ids) for a in answers), sum(a.seconds for a in answers)
-    return {"texts": [tokenizer.decode(a.ids, skip_special_tokens=True) for a in answers],
+    return {"texts": [opening + tokenizer.decode(a.ids, skip_special_tokens=True)
+                      for a in answers],
             "done": all(a.done for a in answers),
             "tokens_per_second": tokens / seconds if seconds else 0.0}

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset
 
 from core.config import Config
-from core.data import layouts, sources, split
+from core.data import layouts, samples, sources, split
 from core.data.tokenize import Example, encode
 from core.errors import UserError
 from core.files import Folders
@@ -68,7 +68,7 @@ def open_dataset(config: Config, folders: Folders) -> Opened:
     else:
         train, held_out = split.draw(rows, config.train_rows, config.data_seed), None
     return Opened(train, held_out, layout,
-                  config.instruction or sources.default_instruction(config.dataset, folders),
+                  config.instruction or samples.default_instruction(config.dataset, folders),
                   _label_names(rows, layout))
 
 

@@ -1,28 +1,15 @@
 """Opens a data set by its name: a sample, a file, a folder or a hub id."""
 
-import json
 from pathlib import Path
 
 from datasets import Dataset, load_dataset
 
+from core.data.samples import READERS
 from core.errors import UserError
 from core.files import Folders
 from core.reach import require_hub
 
-READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet",
-           ".txt": "text", ".md": "text"}
 ALTERNATIVES = "Choose a sample, upload a file, or give the path of one on this computer."
-
-
-def list_samples(folders: Folders) -> dict[str, dict]:
-    """The shipped data sets: 'sample:<folder>' to what its about.json says."""
-    return {f"sample:{about.parent.name}": json.loads(about.read_text(encoding="utf-8"))
-            for about in sorted((folders.assets / "samples").glob("*/about.json"))}
-
-
-def default_instruction(dataset: str, folders: Folders) -> str:
-    """What a sample says its texts should be asked with; empty for other data sets."""
-    return list_samples(folders).get(dataset, {}).get("instruction", "")
 
 
 def open_rows(dataset: str, split: str, folders: Folders, config_name: str = "") -> Dataset:

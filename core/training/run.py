@@ -189,6 +189,26 @@ def find_run(runs: Path, run_id: str) -> Run:
     return Run(folder)
 
 
+def adapter_folder(config: Config, runs: Path) -> str | None:
+    """Where the adapter lies from which a run goes on: a folder's path or a run's name.
+    UserError where it belongs to another base model."""
+    if not config.adapter:
+        return None
+    folder = Path(config.adapter).expanduser()
+    if not folder.is_absolute():
+        origin = find_run(runs, config.adapter)
+        if origin.config().base_model != config.base_model:
+            raise UserError(
+                f"The adapter of '{config.adapter}' was trained on "
+                f"'{origin.config().base_model}', not on '{config.base_model}'.",
+                "Choose that base model, or start without an adapter.")
+        folder = origin.adapter
+    if not (folder / "adapter_config.json").is_file():
+        raise UserError(f"There is no adapter in '{folder}'.",
+                        "Choose a finished run or a folder with adapter_config.json.")
+    return str(folder)
+
+
 def delete_run(run: Run) -> None:
     """UserError while it is at work."""
     if run.status().state in ACTIVE:

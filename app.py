@@ -1,0 +1,68 @@
+"""TuneDesk: fine-tune a language model on your own data by clicking. `python app.py --help`."""
+
+import argparse
+import sys
+
+from core.errors import UserError
+from core.files import Folders, default_folders
+
+
+def main() -> None:
+    options = _arguments()
+    folders = default_folders(options.data_folder)
+    try:
+        folders.make()
+        if options.command == "train":
+            from core.training.headless import train_from_file
+
+            sys.exit(train_from_file(options.settings, folders))
+        if options.command == "fetch":
+            _fetch(options.model, folders)
+        else:
+            serve(options, folders)
+    except UserError as error:
+        sys.exit(f"{error.problem}\n{error.remedy}")
+    except OSError as error:
+        sys.exit(f"The data folder {folders.home} can't be used: {error.strerror}.\n"
+                 "Choose another with --data-folder.")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="app.py", description=__doc__)
+    parser.add_argument("--data-folder", metavar="FOLDER",
+                        help="where runs, models and data lie (default: ~/TuneDesk)")
+    parser.add_argument("--port", type=int, default=7860,
+                        help="port on 127.0.0.1; the next free one is taken if it is in use")
+    parser.add_argument("--no-browser", action="store_true", help="don't open the page")
+    parser.add_argument("--window", action="store_true", help="open the page in its own window")
+    commands = parser.add_subparsers(dest="command", metavar="")
+    train = commands.add_parser("train", help="train from a YAML file, without a page")
+    train.add_argument("settings", help="a YAML file of settings, or the name of a preset")
+    fetch = commands.add_parser("fetch", help="bring a model to this computer")
+    fetch.add_argument("model", nargs="?", default="starter:SmolLM2-135M-Instruct")
+    return parser.parse_args()
+
+
+def _fetch(model: str, folders: Folders) -> None:
+    from core.model.hub import locate
+
+    print(locate(model, folders, on_progress=lambda words, share: print(
+        words if share is None else f"{words}, {share:.0%}", end="\r", flush=True)))
+
+
+def serve(options: argparse.Namespace, folders: Folders) -> None:
+    """The page, until it is interrupted; runs at work go on without it."""
+    from core.process import Process
+    from core.training.queue import Queue
+    from ui import launch
+    from ui.services import Services
+
+    chat = Process("core.chat.talk:Talk", folders, "chat process")
+    services = Services(folders, Process("core.desk:Desk", folders, "desk process"), chat,
+                        Queue(folders, before_start=chat.stop))
+    launch.serve(services, port=options.port, window=options.window,
+                 open_browser=not options.no_browser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The page: draws what core knows, and holds no rules."""

@@ -1,0 +1,167 @@
+"""A run's folder to what the live view draws: tiles, curves, log."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.config import Config
+from core.errors import UserError
+from core.training.run import FINAL, Run, Status, find_run
+from ui import words
+
+MOST_POINTS = 600
+LOG_LINES = 200
+CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
+
+
+def reader(runs: Path) -> Callable[[list[str]], dict[str, Any]]:
+    """The server function of the live view: [run id, revision that is shown] to the view, or to the
+    revision alone when nothing changed."""
+    def read_run(asked: list[str]) -> dict[str, Any]:
+        run_id, revision = asked
+        try:
+            run = find_run(runs, run_id)
+        except UserError as error:
+            return _gone(run_id, error)
+        current = _revision(run)
+        return {"revision": current} if current == revision else view(run, current)
+
+    return read_run
+
+
+def _gone(run_id: str, error: UserError) -> dict[str, Any]:
+    return {"revision": "gone", "run_id": run_id, "name": run_id, "subtitle": "", "state": "failed",
+            "words": error.problem, "remedy": error.remedy, "detail": "", "phase": "", "step": 0,
+            "total_steps": 0, "epoch": 0, "epochs": 0, "elapsed_seconds": 0, "left_seconds": None,
+            "tiles": [], "series": {name: [] for name in CURVES}, "log": [], "notices": []}
+
+
+def _revision(run: Run) -> str:
+    """Changes whenever a file that the view reads has changed, or the worker died."""
+    sizes = [path.stat().st_size if path.exists() else 0
+             for path in (run.folder / "metrics.jsonl", run.log)]
+    return f"{run.written_at()}-{sizes[0]}-{sizes[1]}-{run.status().state}"
+
+
+def view(run: Run, revision: str) -> dict[str, Any]:
+    """Everything the live view shows; numbers that aren't finite arrive as None."""
+    status, records = run.status(), run.metrics()
+    try:
+        config = run.config()
+    except UserError as error:
+        return _gone(run.id, error)
+    until = status.ended if status.state in FINAL else time.time()
+    return {
+        "revision": revision, "run_id": run.id, "name": run.id,
+        "subtitle": f"{words.model_name(config.base_model)} · LoRA r {config.lora_r} · "
+                    f"{words.data_name(config.dataset)}",
+        "state": status.state, "words": status.words, "remedy": status.remedy,
+        "detail": status.detail, "phase": status.phase, "step": status.step,
+        "total_steps": status.total_steps, "epoch": status.epoch, "epochs": config.epochs,
+        "elapsed_seconds": until - status.started if status.started else 0,
+        "left_seconds": _left(status), "tiles": _tiles(records, config),
+        "series": {name: thinned(_curve(records, name)) for name in CURVES},
+        "log": _last_lines(run.log), "notices": _notices(run)}
+
+
+def _left(status: Status) -> float | None:
+    """Seconds to the last step at the speed so far; None where that isn't known."""
+    if status.state != "running" or not status.step or not status.stepping_since:
+        return None
+    return (time.time() - status.stepping_since) / status.step * (status.total_steps - status.step)
+
+
+def _curve(records: list[dict], name: str) -> list[tuple[float, float | None]]:
+    points = [(r["step"], r[name] if math.isfinite(r[name]) else None)
+              for r in records if name in r and "step" in r]
+    return sorted(points, key=lambda point: point[0])
+
+
+def thinned(points: list[tuple[float, float | None]], most: int = MOST_POINTS
+            ) -> list[tuple[float, float | None]]:
+    """At most about `most` points: the lowest and the highest of each stretch, so no spike is
+    lost."""
+    if len(points) <= most:
+        return points
+    stretch = math.ceil(len(points) / (most // 2))
+    kept = []
+    for start in range(0, len(points), stretch):
+        part = points[start:start + stretch]
+        known = [p for p in part if p[1] is not None] or part[:1]
+        ends = {min(known, key=lambda p: p[1] or 0), max(known, key=lambda p: p[1] or 0)}
+        kept += sorted(ends, key=lambda p: p[0])
+    return kept
+
+
+def _tiles(records: list[dict], config: Config) -> list[dict[str, Any]]:
+    train = [r for r in records if "loss" in r]
+    held = [r for r in records if "eval_loss" in r]
+    tiles = []
+    if train:
+        recent = train[-11]["loss"] if len(train) > 10 else train[0]["loss"]
+        change = train[-1]["loss"] - recent
+        tiles.append(_tile("loss", "Train loss", f"{train[-1]['loss']:.3f}",
+                           note=f"{'↓' if change <= 0 else '↑'} {abs(change):.3f} recently"))
+    if held:
+        best = min(held, key=lambda r: r["eval_loss"])
+        before = f"{held[0]['eval_loss']:.3f} before" if held[0]["step"] == 0 else ""
+        tiles.append(_tile("eval_loss", "Held-out loss", f"{held[-1]['eval_loss']:.3f}",
+                           note=before or f"best {best['eval_loss']:.3f} at {best['step']}"))
+    if train:
+        last = train[-1]
+        tiles += [_tile("speed", "Speed", words.count(_typical_speed(train)), "tokens/s"),
+                  *_memory_tile(last),
+                  _tile("learning_rate", "Learning rate", f"{last.get('learning_rate', 0):.2e}",
+                        note=f"{config.lr_scheduler}, {config.warmup_ratio:.0%} warm-up"),
+                  _tile("grad_norm", "Gradient norm", f"{last.get('grad_norm', 0):.2f}",
+                        note=f"clipped at {config.max_grad_norm:g}" if config.max_grad_norm
+                        else "not clipped")]
+    return tiles
+
+
+def _tile(key: str, label: str, value: str, unit: str = "", note: str = "",
+          share: float | None = None) -> dict[str, Any]:
+    return {"key": key, "label": label, "value": value, "unit": unit, "note": note, "share": share}
+
+
+def _typical_speed(train: list[dict]) -> float:
+    """Median of the last logs, so that one slow step doesn't jump about."""
+    speeds = sorted(r["tokens_per_second"] for r in train[-9:] if "tokens_per_second" in r)
+    return speeds[len(speeds) // 2] if speeds else 0.0
+
+
+def _memory_tile(last: dict) -> list[dict[str, Any]]:
+    ram = words.memory(last["ram_bytes"]) if "ram_bytes" in last else ""
+    if "gpu_bytes" in last:
+        return [_tile("memory", "GPU memory, peak", words.memory(last["gpu_bytes"]),
+                      note=f"RAM {ram}")]
+    return [_tile("memory", "RAM", ram)] if ram else []
+
+
+def _notices(run: Run) -> list[str]:
+    report = run.facts("data").get("train")
+    if not report:
+        return []
+    found = []
+    if report["cut_rows"]:
+        found.append(f"{report['cut_rows']:,} rows are longer than the max length; their ends, "
+                     f"with {report['lost_learned_tokens']:,} learned tokens, are cut off.")
+    if report["empty_rows"] or report["dropped_rows"]:
+        found.append(f"{report['empty_rows'] + report['dropped_rows']:,} rows are left out: "
+                     f"{report['empty_rows']:,} teach nothing, {report['dropped_rows']:,} are too "
+                     "long.")
+    return found
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The end of the log, read from at most its last 64 kB."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 65_536))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return list(deque(text.splitlines(), LOG_LINES))

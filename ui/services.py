@@ -1,0 +1,77 @@
+"""The long-lived objects that the tabs work with; only app.py makes them."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core.config import Config
+from core.errors import UserError
+from core.files import Folders, write_json
+from core.presets import DEFAULT, load_preset
+from core.process import Process
+from core.training.queue import Queue
+from core.training.run import Run, list_runs
+
+
+@dataclass(frozen=True)
+class Services:
+    """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs."""
+
+    folders: Folders
+    desk: Process
+    chat: Process
+    queue: Queue
+
+    def runs(self) -> list[Run]:
+        return list_runs(self.folders.runs)
+
+    def draft(self) -> dict[str, Any]:
+        """The settings as the page last had them, valid or not; at first the starter's."""
+        starter = load_preset(DEFAULT, self.folders).to_dict()
+        try:
+            kept = json.loads((self.folders.home / "draft.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return starter
+        return starter | {name: value for name, value in kept.items() if name in starter}
+
+    def keep_draft(self, raw: dict[str, Any]) -> None:
+        write_json(self.folders.home / "draft.json", raw)
+
+    def start(self, raw: dict[str, Any]) -> Run:
+        """Check settings against the data set, the model and this machine; then put the run in
+        the line. UserError before anything is written, where something doesn't fit."""
+        config = Config.parse(raw)
+        self.desk.call("check", settings=config.to_dict())
+        return self.queue.submit(config)
+
+
+def friendly(function: Callable) -> Callable:
+    """An event function whose UserErrors show as a notice; works for generators too."""
+    if _is_generator(function):
+        @functools.wraps(function)
+        def stream(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from function(*args, **kwargs)
+            except UserError as error:
+                raise _notice(error) from error
+        return stream
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            raise _notice(error) from error
+    return call
+
+
+def _is_generator(function: Callable) -> bool:
+    return bool(function.__code__.co_flags & 0x20)  # inspect.CO_GENERATOR
+
+
+def _notice(error: UserError) -> gr.Error:
+    return gr.Error(f"{error.problem} {error.remedy}", duration=None, print_exception=False)

@@ -1,0 +1,1 @@
+"""One file a tab; a tab never imports a tab."""

@@ -1,0 +1,64 @@
+"""Numbers, times and small pieces of HTML as a person reads them."""
+
+import html
+import time
+from collections.abc import Iterable
+
+from core.errors import UserError
+
+
+def count(number: float) -> str:
+    """1234 -> '1,234', 6910365696 -> '6.91 B'."""
+    for size, unit in ((1e9, "B"), (1e6, "M")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
+
+
+def memory(size_bytes: float) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def when(timestamp: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(timestamp)) if timestamp else ""
+
+
+def model_name(base_model: str) -> str:
+    """The last part of a model's id or path, as people call it."""
+    return base_model.rstrip("/").rpartition("/")[2].removeprefix("starter:")
+
+
+def data_name(dataset: str) -> str:
+    return dataset.rstrip("/").rpartition("/")[2].removeprefix("sample:")
+
+
+def note(text: str, level: str = "info") -> str:
+    """A line with an icon; `level` is info, warning or error. Text is escaped."""
+    lines = "<br>".join(html.escape(line) for line in text.splitlines())
+    return f'<div class="td-note td-note-{level}" role="status"><div>{lines}</div></div>'
+
+
+def error_note(error: UserError) -> str:
+    return note(f"{error.problem}\n{error.remedy}".strip(), "error")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of label over value."""
+    cards = "".join(f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>"
+                    for label, value in pairs)
+    return f'<dl class="td-facts">{cards}</dl>'
+
+
+def phase(report: dict) -> str:
+    """A note on a phase with the share that is done, where it is known."""
+    share = report.get("share")
+    return note(report["phase"] + ("…" if share is None else f", {share:.0%}"))
