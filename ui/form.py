@@ -19,10 +19,11 @@ class Form:
         self._choices = choices
         self._by_name: dict[str, gr.components.Component] = {}
 
-    def draw(self, *names: str) -> None:
-        """Widgets for these settings, in this order, in the layout block that is open."""
+    def draw(self, *names: str, min_width: int = 200) -> None:
+        """Widgets for these settings, in this order, in the layout block that is open; `min_width`
+        in pixels decides how many stand side by side."""
         for name in names:
-            self._by_name[name] = _widget(FIELDS[name], self._choices.get(name))
+            self._by_name[name] = _widget(FIELDS[name], self._choices.get(name), min_width)
 
     def draw_group(self, group: str, simple: bool | None = None) -> None:
         """The settings of a group that aren't drawn yet; `simple` picks those shown at first
@@ -52,10 +53,10 @@ class Form:
         return [_shown(FIELDS[name], raw[name]) for name in FIELDS]
 
 
-def _widget(f: Field, choices: list | None) -> gr.components.Component:
+def _widget(f: Field, choices: list | None, min_width: int) -> gr.components.Component:
     about = f.metadata
     common = {"label": about["label"], "info": about["help"], "elem_id": f"set-{f.name}",
-              "min_width": 200}
+              "min_width": min_width}
     if choices is not None:
         return gr.Dropdown(choices, value=list(f.default) if isinstance(f.default, tuple)
                            else f.default, allow_custom_value=True,

@@ -56,7 +56,7 @@ def build(services: Services) -> gr.Blocks:
                 file.write_text(Config.parse(raw).to_yaml(), encoding="utf-8")
             except UserError as error:
                 return [chips_now, words.error_note(error), gr.skip(), gr.skip()]
-            return [chips_now, words.note(_in_words(raw, about)),
+            return [chips_now, words.line(_in_words(raw, about)),
                     gr.update(choices=[*TARGET_PRESETS, *about["modules"]]), str(file)]
 
         def on_start_clicked(*values: Any) -> list[Any]:

@@ -47,6 +47,11 @@ def note(text: str, level: str = "info") -> str:
     return f'<div class="td-note td-note-{level}" role="status"><div>{lines}</div></div>'
 
 
+def line(text: str) -> str:
+    """A quiet line of text, escaped."""
+    return f'<p class="td-line" role="status">{html.escape(text)}</p>'
+
+
 def error_note(error: UserError) -> str:
     return note(f"{error.problem}\n{error.remedy}".strip(), "error")
 
@@ -61,4 +66,4 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 def phase(report: dict) -> str:
     """A note on a phase with the share that is done, where it is known."""
     share = report.get("share")
-    return note(report["phase"] + ("…" if share is None else f", {share:.0%}"))
+    return line(report["phase"] + ("…" if share is None else f", {share:.0%}"))

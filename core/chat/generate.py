@@ -45,7 +45,8 @@ class Answer:
     cache: DynamicCache
     ids: list[int] = field(default_factory=list)
     done: bool = False
-    seconds: float = 0.0
+    first_seconds: float = 0.0  # until the first token: the prompt is read
+    more_seconds: float = 0.0  # for all tokens after it
 
 
 def stream(loaded: Loaded, prompt: list[int], adapters: list[str],
@@ -86,7 +87,11 @@ def _step(loaded: Loaded, answer: Answer, ids: list[int], sampling: Sampling,
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=True,
                        past_key_values=answer.cache, logits_to_keep=1).logits[:, -1]
     token = pick(logits.float().cpu(), sampling, generator)
-    answer.seconds += time.monotonic() - began
+    spent = time.monotonic() - began
+    if answer.ids:
+        answer.more_seconds += spent
+    else:
+        answer.first_seconds = spent
     return token
 
 

@@ -30,7 +30,7 @@ class Talk:
                sampling: dict[str, Any], gpu_is_taken: bool = False) -> Iterator[dict[str, Any]]:
         """Answers of each run in `runs` ('' is the base model) to a conversation that ends with the
         user's turn. Yields {"phase": words} while loading, then {"texts": [...], "done": bool,
-        "tokens_per_second": float} that grow. All runs must share one base model; `settings` name
+        "first_token_seconds": float, "tokens_per_second": float} that grow. All runs must share one base model; `settings` name
         it where no run is asked."""
         if not messages or not messages[-1]["content"].strip():
             raise UserError("The message is empty.", "Type something, then send.")
@@ -95,8 +95,10 @@ def _as_read(messages: list[Message], config: Config) -> list[Message]:
 
 def _told(answers: list[Answer], tokenizer: Any, opening: str) -> dict[str, Any]:
     """`opening` is what the prompt began on the answer's behalf, such as '<think>'."""
-    tokens, seconds = sum(len(a.ids) for a in answers), sum(a.seconds for a in answers)
+    more = sum(max(0, len(a.ids) - 1) for a in answers)
+    seconds = sum(a.more_seconds for a in answers)
     return {"texts": [opening + tokenizer.decode(a.ids, skip_special_tokens=True)
                       for a in answers],
             "done": all(a.done for a in answers),
-            "tokens_per_second": tokens / seconds if seconds else 0.0}
+            "first_token_seconds": max(a.first_seconds for a in answers),
+            "tokens_per_second": more / seconds if seconds else 0.0}

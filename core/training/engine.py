@@ -181,14 +181,7 @@ class Recorder(TrainerCallback):
                          total_steps=state.max_steps, stepping_since=time.time())
         self._tokens, self._since = state.num_input_tokens_seen, time.monotonic()
 
-    def on_step_end(self, args, state, control, model, **_):
-        if state.global_step == 1 and self.measure_base:
-            # The base model is measured after the first step, not before it, so that a person
-            # sees the first step without waiting for an evaluation.
-            self._measures_base = True
-            with model.disable_adapter():
-                self.measure_base()
-            self._measures_base = False
+    def on_step_end(self, args, state, control, **_):
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._written = time.monotonic()
             self._run.update(step=state.global_step, epoch=round(state.epoch or 0.0, 4))
@@ -196,7 +189,7 @@ class Recorder(TrainerCallback):
             self._run.update(state="stopping", words="Stops and saves.", step=state.global_step)
             control.should_training_stop = control.should_save = True
 
-    def on_log(self, args, state, control, logs, **_):
+    def on_log(self, args, state, control, logs, model, **_):
         if "loss" not in logs and "eval_token_loss" not in logs:
             return
         record = {"time": round(time.time(), 2), "step": state.global_step,
@@ -214,6 +207,13 @@ class Recorder(TrainerCallback):
         if not math.isfinite(record.get("loss", 0.0)):
             raise UserError(f"The loss is no number any more at step {state.global_step}.",
                             "Lower the learning rate, or use bf16 instead of fp16.")
+        if state.global_step == 1 and self.measure_base and not self._measures_base:
+            # The base model is measured after the first step, not before it, so that a person
+            # sees the first step without waiting for an evaluation.
+            self._measures_base = True
+            with model.disable_adapter():
+                self.measure_base()
+            self._measures_base = False
 
     def _speed(self, state) -> dict[str, float]:
         seconds = time.monotonic() - self._since

@@ -13,9 +13,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 @dataclass(frozen=True)
 class Family:
     """A model family's special tokens. `opening` is what its tokenizer puts before any text, `end`
-    what ends an answer; `lead` stands between the prompt and the answer's own words; `rewrites`
+    what ends an answer; `lead` and `tail` stand around the answer's own words; `rewrites`
     says that the template changes an answer once it isn't the last; `strips` that it cuts the
-    white space around a message."""
+    white space around a message; `writes_end` that it writes `end` behind an answer."""
 
     name: str
     eos: str
@@ -23,11 +23,13 @@ class Family:
     opening: tuple[str, ...] = ()
     end: str = ""
     lead: str = ""
+    tail: str = ""
     special: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     rewrites: bool = False
     strips: bool = False
     takes_system: bool = True
+    writes_end: bool = True
 
     @property
     def turn_end(self) -> str:
@@ -44,6 +46,11 @@ FAMILIES = [
     Family("deepseek_chat", **DEEPSEEK, lead=" "),
     Family("deepseek_r1_distill", **DEEPSEEK, lead="\n</think>\n\n", words=THINK, rewrites=True,
            special=("<｜User｜>", "<｜Assistant｜>")),
+    Family("deepseek_r1_0528", **DEEPSEEK, words=THINK,
+           special=("<｜User｜>", "<｜Assistant｜>")),
+    Family("deepseek_coder", bos="<｜begin▁of▁sentence｜>", eos="<|EOT|>", tail="\n",
+           opening=("<｜begin▁of▁sentence｜>",)),
+    Family("deepseek_v2_chat", **DEEPSEEK, lead=" "),
     Family("llama3", eos="<|eot_id|>", bos="<|begin_of_text|>", opening=("<|begin_of_text|>",),
            special=("<|start_header_id|>", "<|end_header_id|>"), strips=True),
     Family("llama3_1", eos="<|eot_id|>", bos="<|begin_of_text|>", opening=("<|begin_of_text|>",),
@@ -51,13 +58,16 @@ FAMILIES = [
     Family("mistral_v0_2", eos="</s>", bos="<s>", opening=("<s>",), lead=" "),
     Family("mistral_v0_3", eos="</s>", bos="<s>", opening=("<s>",), lead=" ",
            special=("[INST]", "[/INST]")),
+    Family("mistral_nemo", eos="</s>", bos="<s>", opening=("<s>",), special=("[INST]", "[/INST]")),
     Family("gemma", eos="<eos>", bos="<bos>", opening=("<bos>",), end="<end_of_turn>",
            special=("<start_of_turn>",), strips=True, takes_system=False),
     Family("gemma3", eos="<eos>", bos="<bos>", opening=("<bos>",), end="<end_of_turn>",
            special=("<start_of_turn>",), strips=True),
+    Family("glm4_0414", eos="<|endoftext|>", opening=("[gMASK]", "<sop>"), lead="\n",
+           special=("<|user|>", "<|assistant|>", "<|system|>"), writes_end=False),
     Family("glm4_5", eos="<|endoftext|>", opening=("[gMASK]", "<sop>"),
            lead="\n<think></think>\n", words=THINK, strips=True,
-           special=("<|user|>", "<|assistant|>", "<|system|>")),
+           special=("<|user|>", "<|assistant|>", "<|system|>"), writes_end=False),
     Family("phi3", eos="<|endoftext|>", end="<|end|>",
            special=("<|user|>", "<|assistant|>", "<|system|>")),
 ]

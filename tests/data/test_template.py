@@ -24,9 +24,9 @@ def test_one_turn_is_the_prompt_and_then_the_answer_with_its_end(family, tokeniz
     tokenizer = tokenizers[family.name]
     context, answer = segments([USER, ANSWER], tokenizer)
     assert (context.text, context.learned) == (prompt_text([USER], tokenizer), False)
-    end = "" if family.name == "glm4_5" else family.turn_end  # GLM's template writes no end
+    end = family.turn_end if family.writes_end else ""
     assert answer.learned
-    assert answer.text.startswith(f"{family.lead}{ANSWER['content']}{end}")
+    assert answer.text.startswith(f"{family.lead}{ANSWER['content']}{family.tail}{end}")
 
 
 def test_a_dialogue_joins_to_the_text_of_the_template(family, tokenizers):

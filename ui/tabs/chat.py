@@ -85,8 +85,9 @@ def refresh(services: Services, chosen: str | None) -> Any:
 
 
 def _speed(answer: dict[str, Any]) -> str:
-    return words.note(f"{answer['tokens_per_second']:.1f} tokens/s"
-                      + ("" if answer["done"] else " …"))
+    return words.line(f"First token after {answer['first_token_seconds']:.1f} s, then "
+                      f"{answer['tokens_per_second']:.0f} tokens/s"
+                      + ("." if answer["done"] else " …"))
 
 
 def _text(content: Any) -> str:

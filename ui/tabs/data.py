@@ -44,7 +44,7 @@ def draw(form: Form, services: Services) -> DataTab:
                 with gr.Row():
                     form.draw("layout", "loss_on")
                 with gr.Row():
-                    form.draw("train_rows", "eval_rows", "max_length")
+                    form.draw("train_rows", "eval_rows", "max_length", min_width=130)
             with gr.Accordion("Columns", open=False), gr.Row():
                 form.draw(*ROLES)
             with gr.Accordion("More", open=False), gr.Row():
@@ -89,7 +89,7 @@ def connect(tab: DataTab, form: Form, services: Services) -> dict[str, Any]:
                    *[gr.skip()] * (1 + len(ROLES))]
             return
         columns = [gr.update(choices=["", *shown["columns"]]) for _ in ROLES]
-        yield [words.note(f"Layout '{shown['layout']}', from the columns "
+        yield [words.line(f"Layout '{shown['layout']}', from the columns "
                           f"{', '.join(shown['columns'])}."),
                shown, words.facts(shown["facts"]), shown["messages"], shown["raw"],
                str(shown["index"] + 1), *columns]

@@ -78,4 +78,4 @@ def _about(entry: Entry | None, base_model: str) -> str:
     remarks = [entry.license_note, entry.wheel.get("note", ""),
                "Its terms must be accepted on the hub, and a token is needed (hf auth login)."
                if entry.gated else ""]
-    return words.facts(pairs) + "".join(words.note(remark) for remark in remarks if remark)
+    return words.facts(pairs) + "".join(words.line(remark) for remark in remarks if remark)

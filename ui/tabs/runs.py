@@ -34,7 +34,7 @@ def draw() -> RunsTab:
     with gr.Row(elem_classes="td-actions"):
         watch = gr.Button("Watch", elem_id="runs-watch", min_width=110, scale=0)
         use = gr.Button("Use its settings", elem_id="runs-use", min_width=150, scale=0)
-        go_on = gr.Button("Continue from its adapter", elem_id="runs-continue", min_width=210,
+        go_on = gr.Button("Continue from its adapter", elem_id="runs-continue", min_width=250,
                           scale=0)
         delete = gr.Button("Delete", variant="stop", elem_id="runs-delete", min_width=110, scale=0)
     status = gr.HTML(elem_id="runs-status", apply_default_css=False)

@@ -25,7 +25,7 @@ class SettingsTab:
 
 
 def draw(form: Form, services: Services) -> SettingsTab:
-    with gr.Group(), gr.Row(elem_classes="td-presets"):
+    with gr.Row(elem_classes="td-presets"):
         preset = gr.Dropdown(list(list_presets(services.folders)), value=DEFAULT, label="Preset",
                              elem_id="preset", min_width=200, scale=2)
         load = gr.Button("Use it", elem_id="preset-load", min_width=90, scale=1)

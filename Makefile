@@ -1,0 +1,39 @@
+# Two commands: `make run` starts TuneDesk, `make test` runs every default test. Both do their own
+# set-up in .venv. `make run ARGS="--port 8000"` passes flags on.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TEST_HOME := build/test-home
+
+.PHONY: run test test-all lint bench clean
+
+run: $(VENV)/.installed
+	$(BIN)/python app.py $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.browser
+	$(BIN)/python app.py --data-folder $(TEST_HOME) fetch
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: ARGS += -m "not gpu"
+test-all: test
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ty check core ui app.py
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.start_up
+	$(BIN)/python -m bench.starter
+
+$(VENV)/.installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build

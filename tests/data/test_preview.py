@@ -1,0 +1,76 @@
+"""What a person sees of a row is what the model reads, token by token."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import Config
+from core.data import build, preview
+from core.data.preview import CUT, LEARNED, SPECIAL
+from core.data.tokenize import IGNORED, encode
+
+MESSAGES = [{"role": "user", "content": "Ist das gut? 好吗？ 👍🏽"},
+            {"role": "assistant", "content": "是的 👎 yes"}]
+unicode_texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])
+                        | st.sampled_from("电影👍🏽🇩🇪é "), max_size=30)
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=unicode_texts)
+def test_the_pieces_join_to_the_whole_text(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    pieces = preview.pieces(ids, tokenizer)
+    assert "".join(pieces) == tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    assert len(pieces) == len(ids)
+
+
+def test_the_pieces_join_for_each_family(family, tokenizers):
+    tokenizer = tokenizers[family.name]
+    ids = encode(MESSAGES, tokenizer, "answers", 1000).ids
+    assert "".join(preview.pieces(ids, tokenizer)) == tokenizer.decode(ids)
+
+
+def test_a_character_of_several_tokens_is_shown_once(tokenizer):
+    ids = tokenizer("👎")["input_ids"]
+    assert len(ids) > 1
+    assert preview.pieces(ids, tokenizer) == ["👎", *[""] * (len(ids) - 1)]
+
+
+def test_flags_tell_what_is_learned_special_and_cut_off(tokenizer):
+    whole = encode(MESSAGES, tokenizer, "answers", 1000)
+    example = encode(MESSAGES, tokenizer, "answers", len(whole.ids) - 2)
+    shown = preview.tokens(example, tokenizer)
+    assert [token for _, token, _ in shown] == whole.ids
+    assert [bool(flags & LEARNED) for _, _, flags in shown] == [
+        label != IGNORED for label in whole.labels]
+    assert [text for text, _, flags in shown if flags & SPECIAL].count("<|im_end|>") == 3
+    assert [bool(flags & CUT) for _, _, flags in shown] == [False] * len(example.ids) + [True] * 2
+
+
+@pytest.mark.parametrize("max_length, words", [(1000, ""), (16, "beyond the max length")])
+def test_the_view_of_a_row_says_what_is_lost(max_length, words, tokenizer, folders):
+    config = Config(max_length=max_length, eval_rows=50)
+    opened = build.open_dataset(config, folders)
+    row = opened.train[0]
+    example = encode(opened.messages(row), tokenizer, config.loss_on, config.max_length)
+    shown = preview.view(opened, example, tokenizer, 0, "train", row, len(opened.train))
+    assert words in shown["note"] and bool(words) == bool(shown["note"])
+    assert shown["messages"] == opened.messages(row)
+    assert shown["raw"] == {key: str(value) for key, value in row.items()}
+    assert shown["layout"] == "labelled"
+
+
+def test_a_row_that_teaches_nothing_says_so(tokenizer, folders):
+    opened = build.open_dataset(Config(), folders)
+    example = encode([], tokenizer, "answers", 100)
+    shown = preview.view(opened, example, tokenizer, 0, "eval", opened.held_out[0], 1)
+    assert "left out" in shown["note"]
+
+
+def test_the_facts_are_the_counts_of_the_report(tokenizer, folders):
+    config = Config(train_rows=10, eval_rows=5)
+    opened = build.open_dataset(config, folders)
+    _, report = build.tokenize_rows(opened, opened.train, config, tokenizer)
+    facts = dict(preview.facts(report, len(opened.held_out), whole=True))
+    assert facts["Training rows"] == "10" and facts["Held-out rows"] == "5"
+    assert facts["Tokens"] == f"{report.tokens:,}"
