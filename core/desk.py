@@ -109,7 +109,8 @@ class Desk:
         """Trainable and total parameters, the names of the layers, and what 'auto' comes to.
         UserError where these settings can't run here."""
         config = Config.parse(settings)
-        found = lora.describe(config, load.load_shape(config, self._folders))
+        with self._lock:  # transformers builds a model in a mode of the whole process
+            found = lora.describe(config, load.load_shape(config, self._folders))
         formats = choose_formats(config, find_device())
         return {"trainable": found.trainable, "total": found.total, "modules": found.modules,
                 "targets": found.targets, "weights": formats.weights,

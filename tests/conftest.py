@@ -55,7 +55,8 @@ def make_model(folder: Path, seed: int = 0, **shape: int) -> Path:
         "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 128,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 512, "tie_word_embeddings": True, "bos_token_id": 1,
-        "eos_token_id": 2, "pad_token_id": 2} | shape)).save_pretrained(folder)
+        "eos_token_id": 2, "pad_token_id": 2, "initializer_range": 0.15} | shape
+    )).save_pretrained(folder)
     return folder
 
 
@@ -110,11 +111,12 @@ def endless(quick: Config) -> Config:
 
 @pytest.fixture
 def wait_for() -> Callable:
-    def wait(claim: Callable, what: str, seconds: float = 60.0):
-        """The first true value of `claim`; fails with `what` and its last value at the deadline."""
+    def wait(claim: Callable, what: str | Callable[[], str], seconds: float = 60.0):
+        """The first true value of `claim`; at the deadline it fails with `what`."""
         deadline = time.monotonic() + seconds
         while not (found := claim()):
-            assert time.monotonic() < deadline, f"{what} within {seconds:g} s; last: {found!r}"
+            words = what() if callable(what) else what
+            assert time.monotonic() < deadline, f"{words} within {seconds:g} s"
             time.sleep(0.05)
         return found
     return wait

@@ -126,7 +126,8 @@ def test_any_valid_settings_survive_yaml(tmp_path_factory, raw):
     assert load_yaml(path) == config
 
 
-@pytest.mark.parametrize("content", ["lora_r: [", "- a\n- b\n", "", "42", b"\xff\xfe\x00"], ids=repr)
+@pytest.mark.parametrize("content", ["lora_r: [", "- a\n- b\n", "", "42", b"\xff\xfe\x00"],
+                         ids=repr)
 def test_a_file_that_holds_no_settings_is_named(content, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -30,8 +30,8 @@ class Talk:
                sampling: dict[str, Any], gpu_is_taken: bool = False) -> Iterator[dict[str, Any]]:
         """Answers of each run in `runs` ('' is the base model) to a conversation that ends with the
         user's turn. Yields {"phase": words} while loading, then {"texts": [...], "done": bool,
-        "first_token_seconds": float, "tokens_per_second": float} that grow. All runs must share one base model; `settings` name
-        it where no run is asked."""
+        "first_token_seconds": float, "tokens_per_second": float} that grow. All runs must share
+        one base model; `settings` name it where no run is asked."""
         if not messages or not messages[-1]["content"].strip():
             raise UserError("The message is empty.", "Type something, then send.")
         config = self._common_config(settings, runs)

@@ -17,6 +17,7 @@ from core.training.run import ACTIVE, EXIT_DISK_FULL, FINAL, Run, Status
 
 TICK_SECONDS = 0.25
 STOP_NOW_SECONDS = 1.0
+LEAVE_SECONDS = 20.0  # for a worker that said its last words and still holds the device
 LOG = logging.getLogger(__name__)
 
 
@@ -30,6 +31,7 @@ class Queue:
         self._launcher = Launcher(folders.home / "trainer.log")
         self._lock = filelock.FileLock(folders.runs / ".queue.lock")
         self._workers: dict[str, subprocess.Popen] = {}
+        self._returncodes: dict[str, int] = {}
         self._killed: dict[str, float] = {}
         self._ended: dict[str, int] = {}  # run id to the time of its status file
         self._wake, self._ending = threading.Event(), threading.Event()
@@ -94,9 +96,12 @@ class Queue:
     def _tick(self) -> None:
         if not self._owns_the_line():
             return
+        for run_id, worker in list(self._workers.items()):
+            if worker.poll() is not None:
+                self._returncodes[run_id] = self._workers.pop(run_id).returncode
         statuses = [(self._watch(found), found) for found in self._unfinished()]
         waiting = [pair for pair in statuses if pair[0].state == "queued"]
-        if any(status.state in ACTIVE for status, _ in statuses):
+        if self._workers or any(status.state in ACTIVE for status, _ in statuses):
             return
         if waiting:
             _, first = min(waiting, key=lambda pair: pair[0].created)
@@ -125,25 +130,34 @@ class Queue:
 
     def _watch(self, found: Run) -> Status:
         """The run's status, after its worker's death or a wish to stop was acted on."""
-        status = found.status()
+        written, status = found.written_at(), found.status()
         if status.state == "queued" and found.stop_asked():
             status = found.update(state="stopped", words="Taken out of the line before it began.",
                                   ended=time.time())
         if status.state in FINAL:
-            worker = self._workers.pop(found.id, None)
-            returncode = worker.wait() if worker is not None else None
-            if status.state == "interrupted":
-                status = found.write_status(_last_words(found, status, returncode))
-            self._killed.pop(found.id, None)
-            self._ended[found.id] = found.written_at()
+            self._take_leave(found, status, written)
         elif found.stop_asked() == "now" or (found.stop_asked() and status.state == "starting"):
-            self._end_at_once(found, status)
+            self._end_at_once(found, status.pid, STOP_NOW_SECONDS)
         return status
 
-    def _end_at_once(self, found: Run, status: Status) -> None:
-        """Ask the process to end, and a second later end it."""
+    def _take_leave(self, found: Run, status: Status, written: int) -> None:
+        """Wait for the worker's process to be gone, then know the run as ended. `written` is the
+        time of the status that was looked at: one that changed since then is looked at again."""
+        if found.id in self._workers:
+            self._end_at_once(found, self._workers[found.id].pid, LEAVE_SECONDS)
+            return
+        self._killed.pop(found.id, None)
+        returncode = self._returncodes.pop(found.id, None)
+        if status.state == "interrupted":
+            found.write_status(_last_words(found, status, returncode))
+        self._ended[found.id] = written
+
+    def _end_at_once(self, found: Run, pid: int, patience_seconds: float) -> None:
+        """Ask the process to end (unless it is about to), and after a while end it."""
         first = self._killed.setdefault(found.id, time.monotonic())
-        launch.kill(status.pid, force=time.monotonic() - first > STOP_NOW_SECONDS)
+        force = time.monotonic() - first > patience_seconds
+        if force or patience_seconds == STOP_NOW_SECONDS:
+            launch.kill(pid, force)
 
 
 def _last_words(found: Run, status: Status, returncode: int | None) -> Status:

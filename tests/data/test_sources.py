@@ -13,7 +13,8 @@ from core.data.samples import default_instruction, list_samples
 from core.data.sources import open_rows
 from core.errors import UserError
 
-ROWS = [{"question": "Wie heißt du?", "answer": "Ann, 你好"}, {"question": "2+2?", "answer": "four"}]
+ROWS = [{"question": "Wie heißt du?", "answer": "Ann, 你好"},
+        {"question": "2+2?", "answer": "four"}]
 
 
 def write(path: Path) -> Path:

@@ -33,7 +33,7 @@ def test_another_seed_draws_other_rows():
 def test_no_row_is_both_learned_and_held_out(rows, train, held, seed):
     learned, held_out = hold_out(numbered(rows), train, held, seed)
     assert not {*learned["number"]} & {*held_out["number"]}
-    assert 1 <= len(learned) and len(held_out) == min(held, rows // 2)
+    assert len(learned) >= 1 and len(held_out) == min(held, rows // 2)
     assert train == 0 or len(learned) <= train
 
 

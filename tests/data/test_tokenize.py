@@ -146,7 +146,8 @@ def test_any_answer_comes_back_from_the_ids_that_are_learned(tokenizers, name, q
     assert learned_text(example, tokenizer) == lead + answer + tokenizer.eos_token
 
 
-@pytest.mark.parametrize("name", ["llama3", "gemma", "mistral_v0_3", "deepseek_r1_distill", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["llama3", "gemma", "mistral_v0_3", "deepseek_r1_distill", "qwen3"])
 @settings(max_examples=40, deadline=None)
 @given(question=texts, answer=texts.filter(lambda text: text.strip()))
 def test_any_answer_comes_back_where_templates_strip_or_reason(tokenizers, name, question, answer):

@@ -82,7 +82,7 @@ def test_each_kind_of_adapter_learns_and_leaves_the_rest_as_it_was(settings, mod
     config = Config(lora_r=4, lora_dropout=0.0, **settings)
     adapted = lora.attach(config, model, None)
     before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
-    optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.5)
+    optimizer = torch.optim.Adam([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(5):
         loss = adapted(input_ids=IDS, labels=IDS).loss
@@ -130,6 +130,15 @@ def test_an_adapter_of_another_base_is_refused(model, tmp_path, other_model):
     other = AutoModelForCausalLM.from_pretrained(other_model)
     with pytest.raises(UserError, match="doesn't fit"):
         lora.attach(config, other, str(tmp_path / "adapter"))
+
+
+def test_a_damaged_adapter_is_refused_in_words(model, tmp_path):
+    config = Config(lora_r=4, adapter=str(tmp_path / "adapter"))
+    lora.attach(config, copy.deepcopy(model), None).save_pretrained(tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(UserError, match="adapter"):
+        lora.attach(config, model, str(tmp_path / "adapter"))
 
 
 def test_what_an_architecture_cannot_do_is_told_in_words(model):

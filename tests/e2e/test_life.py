@@ -1,0 +1,92 @@
+"""A run outlives pages and servers; Stop stops; data goes in by upload."""
+
+import signal
+import socket
+
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import (
+    App,
+    fill,
+    open_tab,
+    wait_for_state,
+    wait_for_step,
+    wait_until,
+)
+
+
+def test_a_run_goes_on_while_the_server_is_killed_and_is_found_again(app: App, open_page):
+    page = open_page()
+    open_tab(page, "Settings")
+    fill(page, "epochs", "50")
+    page.locator("#start").click()
+    wait_for_step(page, 2, seconds=60)
+    run = next((app.home / "runs").glob("2*"))
+    app.end(signal.SIGKILL)
+    size = (run / "metrics.jsonl").stat().st_size
+    wait_until(lambda: (run / "metrics.jsonl").stat().st_size > size)
+    app.start()
+    again = open_page()
+    open_tab(again, "Train")
+    wait_for_state(again, "running")
+    wait_for_step(again, 4)
+    again.locator("#stop").click()
+    wait_for_state(again, "stopped")
+    expect(again.locator("#resume")).to_be_enabled()
+    assert (run / "adapter" / "adapter_model.safetensors").exists()
+    again.locator("#resume").click()
+    wait_for_state(again, "running")
+    again.locator("#stop-now").click()
+    wait_for_state(again, "stopped", seconds=15)
+
+
+def test_two_starts_wait_in_line_and_the_second_can_be_taken_out(open_page):
+    page = open_page()
+    open_tab(page, "Settings")
+    fill(page, "epochs", "50")
+    page.locator("#start").click()
+    wait_for_step(page, 1)
+    page.locator("#start").click()
+    wait_for_state(page, "queued")
+    expect(page.locator(".toast-body").first).to_contain_text("waits in line")
+    page.locator("#stop").click()
+    wait_for_state(page, "stopped")
+    open_tab(page, "Runs")
+    expect(page.locator("#runs-table")).to_contain_text("running")
+    page.locator("#runs-table").get_by_text("running").first.click()
+    page.locator("#runs-watch").click()
+    wait_for_state(page, "running")
+    page.locator("#stop-now").click()
+    wait_for_state(page, "stopped", seconds=15)
+
+
+def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tmp_path):
+    rows = tmp_path / "人口 data.csv"
+    rows.write_text("ask,reply,other\nWhat is water?,H2O,wet\nWhat is salt?,NaCl,white\n",
+                    encoding="utf-8")
+    page = open_page()
+    page.locator("#upload input[type=file]").set_input_files(rows)
+    status = page.locator("#data-status")
+    expect(status).to_contain_text("ask, reply, other")
+    page.get_by_role("button", name="Columns").click()
+    for setting, column in (("prompt_column", "ask"), ("answer_column", "reply")):
+        field = page.locator(f"#set-{setting} input")
+        field.fill(column)
+        field.press("Enter")
+        field.blur()
+    tokens = page.locator(".td-tokens")
+    expect(tokens).to_contain_text("H2O")
+    expect(page.locator("#messages")).to_have_count(1)
+
+
+def test_a_port_in_use_is_passed_over(app: App, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        other = App(tmp_path / "home")
+        other.start("--port", str(port))
+        try:
+            assert int(other.url.rpartition(":")[2]) > port
+        finally:
+            other.end()
