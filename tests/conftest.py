@@ -11,6 +11,7 @@ from pathlib import Path
 # Before the libraries are imported: they read these then. No test may ask a network or a cache.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="tunedesk-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # more threads only wait for each other on a model this small
 
 from core.quiet import quieten  # noqa: E402
 

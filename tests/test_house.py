@@ -119,8 +119,9 @@ def test_signatures_of_core_are_annotated(module):
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "on_")):
             named = node.args.args + node.args.kwonlyargs
-            assert all(a.annotation for a in named if a.arg not in ("self", "cls")), f"{node.name}, line {node.lineno}"
-            assert node.returns is not None, f"{node.name}, line {node.lineno}"
+            where = f"{node.name}, line {node.lineno}"
+            assert all(a.annotation for a in named if a.arg not in ("self", "cls")), where
+            assert node.returns is not None, where
 
 
 def test_the_page_opens_before_torch_is_loaded():

@@ -106,8 +106,11 @@ def _follow_changes(form: Form, *events: dict[str, Any]) -> None:
     half-typed numbers aren't called wrong. A change of what an event doesn't read is harmless."""
     changed, previewed, described = events
     for name, widget in form.items():
-        trigger = widget.input if isinstance(widget, (gr.Dropdown, gr.Checkbox)) else widget.blur
-        done = trigger(**changed, trigger_mode="always_last")
+        # A name typed into a dropdown of several is told when the field is left only.
+        triggers = ([widget.input] if isinstance(widget, gr.Checkbox) else
+                    [widget.input, widget.blur] if isinstance(widget, gr.Dropdown) else
+                    [widget.blur])
+        done = gr.on(triggers, **changed, trigger_mode="always_last")
         if name in PREVIEWED:
             done = done.then(**previewed)
         if name == "base_model":

