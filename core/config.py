@@ -287,6 +287,9 @@ def _contradictions(config: Config) -> list[str]:
     if config.init_lora != "default" and (config.use_rslora or config.use_dora):
         problems.append(f"Initialisation: {config.init_lora} doesn't go together with rsLoRA or "
                         "DoRA.")
+    if config.init_lora != "default" and (config.lora_bias != "none" or config.modules_to_save):
+        problems.append(f"Initialisation: {config.init_lora} doesn't go together with learned "
+                        "biases or modules trained in full.")
     if config.early_stopping_patience and (config.eval_every == "never" or not config.eval_rows):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
     return problems

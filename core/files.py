@@ -67,8 +67,11 @@ def write_json(path: Path, value: object) -> None:
 
 
 def append_json_line(path: Path, record: dict) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    """Append a record; after a line that a crash cut, on a line of its own."""
+    with path.open("a+b") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
 
 def read_json_lines(path: Path) -> list[dict]:

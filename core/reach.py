@@ -1,5 +1,6 @@
 """Whether a hub answers, asked before libraries that would retry for minutes."""
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -26,7 +27,7 @@ def require_hub(what: str, otherwise: str) -> None:
         urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
     except urllib.error.HTTPError:
         return  # it answered; what it thinks of the front page doesn't matter
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"{what} isn't on this computer, and {endpoint} can't be reached ({reason}).",

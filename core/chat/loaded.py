@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from core.errors import UserError
 
@@ -24,6 +25,7 @@ class Loaded:
     tokenizer: Any
     adapters: dict[str, str] = field(default_factory=dict)
     biases: dict[str, Biases] = field(default_factory=dict)
+    tried: int = 0
 
     def add(self, folder: Path, name: str) -> None:
         """Load the adapter in `folder`, unless `name` is there already."""
@@ -32,20 +34,27 @@ class Loaded:
         if BASE not in self.biases:
             self.biases[BASE] = _biases(self.model)
         _put(self.biases[BASE])
-        peft_name = f"adapter{len(self.adapters)}"
+        self.tried += 1
+        peft_name = f"adapter{self.tried}"  # never used again, so a refused one leaves no trace
         try:
             if isinstance(self.model, PeftModel):
                 self.model.load_adapter(str(folder), adapter_name=peft_name)
             else:
                 self.model = PeftModel.from_pretrained(self.model, str(folder),
                                                        adapter_name=peft_name)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, SafetensorError) as error:
+            self._forget(peft_name)
             raise UserError(
                 f"The adapter doesn't fit this base model: {str(error).splitlines()[0]}",
                 "It may have been trained on another one.") from error
         self.adapters[name] = peft_name
         self.biases[name] = _biases(self.model)
         self.model.eval()
+
+    def _forget(self, peft_name: str) -> None:
+        """Remove what a failed load left behind."""
+        if isinstance(self.model, PeftModel) and peft_name in self.model.peft_config:
+            self.model.delete_adapter(peft_name)
 
     @contextmanager
     def using(self, name: str) -> Iterator[Any]:

@@ -57,7 +57,7 @@ def open_dataset(config: Config, folders: Folders) -> Opened:
     layout = layouts.recognise(
         rows[0], config.layout, prompt=config.prompt_column, input=config.input_column,
         answer=config.answer_column, system=config.system_column)
-    if config.eval_rows and config.eval_split:
+    if config.eval_rows and config.eval_split and config.eval_split != config.train_split:
         train = split.draw(rows, config.train_rows, config.data_seed)
         others = sources.open_rows(config.dataset, config.eval_split, folders,
                                    config.dataset_config)

@@ -102,20 +102,23 @@ def _from_conversations(row: dict, layout: Layout, _instruction: str, _names: li
              "content": str(turn["value"] or "")} for turn in turns]
 
 
-def _from_pair(row: dict, layout: Layout, instruction: str, _names: list | None) -> list[Message]:
+def _from_pair(row: dict, layout: Layout, instruction: str, names: list | None) -> list[Message]:
     parts = [instruction, row[layout.prompt], row[layout.input] if layout.input else ""]
     prompt = "\n".join(str(part) for part in parts if part)
     return [{"role": "user", "content": prompt},
-            {"role": "assistant", "content": _answer_text(row[layout.answer])}]
+            {"role": "assistant", "content": _answer_text(_label_word(row[layout.answer], names))}]
 
 
 def _from_label(row: dict, layout: Layout, instruction: str, names: list | None) -> list[Message]:
-    label = row[layout.answer]
-    if names and isinstance(label, int) and 0 <= label < len(names):
-        label = names[label]
+    label = _label_word(row[layout.answer], names)
     prompt = "\n".join(str(part) for part in (instruction, row[layout.prompt]) if part)
     return [{"role": "user", "content": prompt},
             {"role": "assistant", "content": "" if label is None else str(label)}]
+
+
+def _label_word(value: Any, names: list[str] | None) -> Any:
+    is_id = names and isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if is_id else value
 
 
 def _from_text(row: dict, layout: Layout, _instruction: str, _names: list | None) -> list[Message]:

@@ -17,7 +17,7 @@ def open_rows(dataset: str, split: str, folders: Folders, config_name: str = "")
     files = _local_files(dataset, split, folders)
     if files:
         rows = _read_files(files, folders)
-    elif dataset.startswith(("/", "~", ".", "sample:")) or Path(dataset).suffix in READERS:
+    elif dataset.startswith(("/", "~", ".", "sample:")) or Path(dataset).suffix.lower() in READERS:
         raise UserError(f"There is no data set at '{dataset}'.", ALTERNATIVES)
     else:
         rows = _read_hub(dataset, config_name, split)
@@ -32,6 +32,9 @@ def _local_files(dataset: str, split: str, folders: Folders) -> list[Path]:
     else:
         place = Path(dataset).expanduser()
     if place.is_file():
+        if split != "train":
+            raise UserError(f"'{place.name}' is one file, so it has no split '{split}'.",
+                            "Leave Evaluation split empty: rows are then held out from it.")
         if place.suffix.lower() not in READERS:
             raise UserError(f"'{place.name}' is of a kind that can't be read here.",
                             f"Use one of {', '.join(READERS)}.")
@@ -41,7 +44,9 @@ def _local_files(dataset: str, split: str, folders: Folders) -> list[Path]:
     found = [p for p in sorted(place.iterdir())
              if p.suffix.lower() in READERS and p.name.upper() != "README.MD"]
     named = [p for p in found if p.stem == split or p.stem.startswith(f"{split}-")]
-    files = named or ([] if split != "train" else found)
+    # A folder without split names is all training data; one file named for a split isn't.
+    others = [p for p in found if p.stem.split("-")[0] not in ("test", "eval", "validation", "dev")]
+    files = named or (others if split == "train" else [])
     if not files:
         raise UserError(f"The folder '{place.name}' has no file for the split '{split}'.",
                         f"Found: {', '.join(p.name for p in found[:8]) or 'no data files'}.")

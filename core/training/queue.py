@@ -146,10 +146,10 @@ class Queue:
         if found.id in self._workers:
             self._end_at_once(found, self._workers[found.id].pid, LEAVE_SECONDS)
             return
-        self._killed.pop(found.id, None)
-        returncode = self._returncodes.pop(found.id, None)
         if status.state == "interrupted":
-            found.write_status(_last_words(found, status, returncode))
+            found.write_status(_last_words(found, status, self._returncodes.get(found.id)))
+        self._killed.pop(found.id, None)
+        self._returncodes.pop(found.id, None)
         self._ended[found.id] = written
 
     def _end_at_once(self, found: Run, pid: int, patience_seconds: float) -> None:

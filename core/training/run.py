@@ -94,7 +94,11 @@ class Run:
         return self.write_status(replace(self.status(), **changes))
 
     def metrics(self) -> list[dict[str, Any]]:
-        return read_json_lines(self.folder / "metrics.jsonl")
+        """All records. Steps that a resumed run did again count as it did them last."""
+        records = read_json_lines(self.folder / "metrics.jsonl")
+        latest = {(r.get("step"), "eval_loss" in r): i for i, r in enumerate(records)}
+        return [r for i, r in enumerate(records)
+                if latest[(r.get("step"), "eval_loss" in r)] == i]
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         append_json_line(self.folder / "metrics.jsonl", record)
@@ -121,6 +125,11 @@ class Run:
 
     def withdraw_stop(self) -> None:
         (self.folder / "stop").unlink(missing_ok=True)
+
+    def drop_unfinished_checkpoints(self) -> None:
+        for folder in self.checkpoints.glob("checkpoint-*"):
+            if not (folder / "trainer_state.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint, or None. transformers writes trainer_state.json last."""

@@ -46,6 +46,7 @@ def _write_to(log: Path) -> None:
 
 
 def _fail(run, words: str, remedy: str, detail: str) -> None:
+    run.drop_unfinished_checkpoints()  # on a full disk they take the room for these last words
     print(words, remedy, flush=True)
     run.update(state="failed", words=words, remedy=remedy, detail=detail, phase="",
                ended=time.time())
@@ -59,7 +60,8 @@ def explain(error: Exception) -> tuple[str, str]:
         return ("The memory of the device ran out.",
                 "Choose 4bit base weights, a smaller Batch size or Max length, or Gradient "
                 "checkpointing; then start again.")
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text \
+            or "inline_container" in text:  # torch's words when it can't write its file
         return "The disk is full.", "Free some space, then resume from the last checkpoint."
     if "CUDA error" in text:
         return (f"The GPU reported an error: {text.splitlines()[0]}",
