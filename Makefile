@@ -20,7 +20,6 @@ test-all: test
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ty check core ui app.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.start_up

@@ -18,9 +18,6 @@ from ui.services import Services, friendly
 def add(services: Services) -> None:
     """Adds the endpoints to the page that is open. `settings` are always a JSON object of setting
     names; those left out keep the values of the preset 'Starter (any computer)'."""
-    def complete(settings: dict[str, Any] | None) -> dict[str, Any]:
-        return load_preset(DEFAULT, services.folders).to_dict() | (settings or {})
-
     def settings(preset: str = DEFAULT) -> dict:
         """All settings of a preset."""
         return load_preset(preset, services.folders).to_dict()
@@ -33,15 +30,16 @@ def add(services: Services) -> None:
 
     def describe(settings: dict) -> dict:
         """Trainable and total parameters, layer names, and what 'auto' comes to."""
-        return services.desk.call("describe", settings=complete(settings))
+        return services.desk.call("describe", settings=_complete(settings, services))
 
     def preview(settings: dict, part: str = "train", index: int = 0) -> dict:
         """One row: tokens as [text, id, flags] (1 learned, 2 special, 4 cut off), and counts."""
-        return services.desk.call("preview", settings=complete(settings), part=part, index=index)
+        return services.desk.call("preview", settings=_complete(settings, services),
+                                  part=part, index=index)
 
     def start_training(settings: dict) -> str:
         """Checks the settings and puts a run in the line; returns its id."""
-        return services.start(Config.parse(complete(settings)).to_dict()).id
+        return services.start(Config.parse(_complete(settings, services)).to_dict()).id
 
     def run_status(run_id: str) -> dict:
         """State, words, step, and the last measurements of a run."""
@@ -69,6 +67,14 @@ def add(services: Services) -> None:
         delete_run(find_run(services.folders.runs, run_id))
         return run_id
 
+    for endpoint in (settings, list_choices, describe, preview, start_training, run_status,
+                     run_metrics, stop_training, resume_training, list_runs, remove_run):
+        gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
+    _add_talking(services)
+
+
+def _add_talking(services: Services) -> None:
+    """The two endpoints that stream answers."""
     def chat(messages: list, run_id: str = "", settings: dict | None = None,
              temperature: float = 0.7, top_p: float = 0.95, max_new_tokens: int = 256,
              seed: int = 42) -> Iterator[str]:
@@ -87,17 +93,19 @@ def add(services: Services) -> None:
     def answers(runs: list[str], messages: list, settings: dict | None, temperature: float,
                 top_p: float, max_new_tokens: int, seed: int) -> Iterator[list[str]]:
         for answer in services.chat.stream(
-                "answer", settings=complete(settings), runs=runs, messages=messages,
+                "answer", settings=_complete(settings, services), runs=runs, messages=messages,
                 sampling={"temperature": temperature, "top_p": top_p,
                           "max_new_tokens": max_new_tokens, "seed": seed},
                 gpu_is_taken=sampling.gpu_is_taken(services)):
             if "texts" in answer:
                 yield answer["texts"]
 
-    for endpoint in (settings, list_choices, describe, preview, start_training, run_status,
-                     run_metrics, stop_training, resume_training, list_runs, remove_run, chat,
-                     compare):
+    for endpoint in (chat, compare):
         gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
+
+
+def _complete(settings: dict[str, Any] | None, services: Services) -> dict[str, Any]:
+    return load_preset(DEFAULT, services.folders).to_dict() | (settings or {})
 
 
 def _told(run: Run) -> dict[str, Any]:

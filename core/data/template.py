@@ -45,6 +45,11 @@ def segments(messages: list[Message], tokenizer: Any) -> list[Segment]:
         if message["role"] != "assistant":
             continue
         prompt = prompt_text(messages[:index], tokenizer)
+        without_end = done.removesuffix(tokenizer.eos_token or "").rstrip()
+        if parts and not prompt.startswith(done) and prompt.startswith(without_end):
+            # Phi-3's template ends a dialogue, not each answer, with the end token.
+            parts[-1] = Segment(parts[-1].text[: len(without_end) - len(done)], True)
+            done = without_end
         if not prompt.startswith(done):
             parts, done = [], ""
         full = _render(messages[: index + 1], tokenizer, for_answer=False)

@@ -46,7 +46,7 @@ def encode(messages: list[Message], tokenizer: Any, loss_on: str, max_length: in
     labels: list[int] = []
     for index, part in enumerate(parts):
         piece = _ids(part.text, tokenizer)
-        if part.learned and not _ends_turn(piece, tokenizer):
+        if index == last and not _ends_turn(piece, tokenizer):
             piece.append(tokenizer.eos_token_id)
         learned = loss_on == "all tokens" or part.learned and (
             loss_on == "answers" or index == last)

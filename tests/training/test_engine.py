@@ -215,7 +215,7 @@ def expect_that_the_saved_is_the_trained(run: Run, model, folder: Path) -> None:
 @pytest.mark.parametrize("settings", [
     {}, {"init_lora": "pissa"}, {"init_lora": "olora"}, {"use_dora": True}, {"use_rslora": True},
     {"lora_bias": "all"}, {"modules_to_save": ("lm_head",)},
-    {"modules_to_save": ("embed_tokens",)}, {"init_lora": "pissa", "modules_to_save": ("lm_head",)},
+    {"modules_to_save": ("embed_tokens",)},
 ], ids=str)
 def test_the_saved_adapter_on_the_plain_base_is_the_trained_model(
         settings, train, quick, tiny_model, built):
