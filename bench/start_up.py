@@ -89,11 +89,11 @@ def _clicks(page: Page, count: int) -> None:
                       "requestAnimationFrame(done)))")
         took.append(time.monotonic() - began)
     began = time.monotonic()
-    row = page.locator("#row-number textarea")
+    row = page.locator("#row-number textarea, #row-number input")
     page.get_by_role("tab", name="Data set", exact=True).click()
     before = row.input_value()
     page.locator("#row-next").click()
-    page.wait_for_function("before => document.querySelector('#row-number textarea').value "
+    page.wait_for_function("before => document.querySelector('#row-number textarea, #row-number input').value "
                            "!== before", arg=before)
     print(f"| a click on a tab while it trains: median, longest of {count} | "
           f"{statistics.median(took):.2f}, {max(took):.2f} |")
