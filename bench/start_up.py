@@ -36,7 +36,7 @@ def main() -> None:
             "--no-sandbox", "--disable-background-networking"])
         for title, wait_seconds in (("cold", 0), ("a trainer stands ready", 15)):
             began = time.monotonic()
-            server, url = _serve(folders.home)
+            server, url = serve(folders.home)
             try:
                 page = browser.new_page(viewport={"width": 1440, "height": 900})
                 page.goto(url)
@@ -48,6 +48,7 @@ def main() -> None:
                 _first_step(page, title)
                 if wait_seconds:
                     _clicks(page, options.clicks)
+                page.get_by_role("tab", name="Train", exact=True).click()
                 page.locator("#stop-now").click()
                 page.locator(".td-run[data-state=stopped]").wait_for()
                 page.close()
@@ -62,7 +63,8 @@ def _timed(command: list[str]) -> float:
     return time.monotonic() - began
 
 
-def _serve(home: Path) -> tuple[subprocess.Popen, str]:
+def serve(home: Path) -> tuple[subprocess.Popen, str]:
+    """The app on a data folder, and its address."""
     server = subprocess.Popen([sys.executable, "app.py", "--no-browser", "--data-folder",
                                str(home), "--port", "7950"], stdout=subprocess.PIPE, text=True)
     return server, re.search(r"http://[\d.:]+", server.stdout.readline()).group()
