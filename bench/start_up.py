@@ -95,8 +95,8 @@ def _clicks(page: Page, count: int) -> None:
     page.get_by_role("tab", name="Data set", exact=True).click()
     before = row.input_value()
     page.locator("#row-next").click()
-    page.wait_for_function("before => document.querySelector('#row-number textarea, #row-number input').value "
-                           "!== before", arg=before)
+    page.wait_for_function("before => document.querySelector('#row-number textarea, "
+                           "#row-number input').value !== before", arg=before)
     print(f"| a click on a tab while it trains: median, longest of {count} | "
           f"{statistics.median(took):.2f}, {max(took):.2f} |")
     print(f"| next row of the preview while it trains | {time.monotonic() - began:.2f} |",
