@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST_HOME := build/test-home
 
-.PHONY: run test test-all lint bench clean
+.PHONY: run test test-all test-gpu lint bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -17,6 +17,9 @@ test: $(VENV)/.installed-dev
 
 test-all: ARGS += -m "not gpu"
 test-all: test
+
+test-gpu: $(VENV)/.installed-dev
+	TUNEDESK_TEST_GPU=1 $(BIN)/python -m pytest -m gpu
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,6 +13,10 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="tunedesk-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # more threads only wait for each other on a model this small
 
+# The default tests say what the CPU does, on every machine alike; `make test-gpu` shows the GPU.
+if os.environ.get("TUNEDESK_TEST_GPU") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 from core.quiet import quieten  # noqa: E402
 
 quieten()

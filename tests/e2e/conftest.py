@@ -37,7 +37,7 @@ class App:
 
     def start(self, *flags: str) -> None:
         # The tests of core forbid the hub; the app of a person doesn't.
-        environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE",)}
+        environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--no-browser", "--data-folder", str(self.home), *flags],
             cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
