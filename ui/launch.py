@@ -45,9 +45,10 @@ def start(services: Services, port: int) -> tuple[gr.Blocks, str]:
 
 def serve(services: Services, port: int, window: bool, open_browser: bool) -> None:
     """Serve until interrupted. Runs that are at work go on by themselves."""
-    blocks, url = start(services, port)
-    print(f"TuneDesk is at {url} (Ctrl+C ends it; a run at work goes on).", flush=True)
+    blocks = None
     try:
+        blocks, url = start(services, port)
+        print(f"TuneDesk is at {url} (Ctrl+C ends it; a run at work goes on).", flush=True)
         if window:
             open_window(url)
         elif open_browser:
@@ -56,7 +57,8 @@ def serve(services: Services, port: int, window: bool, open_browser: bool) -> No
     except KeyboardInterrupt:
         print("\nTuneDesk ends.")
     finally:
-        blocks.close(verbose=False)
+        if blocks is not None:
+            blocks.close(verbose=False)
         services.queue.close()
         services.desk.stop()
         services.chat.stop()
