@@ -28,7 +28,7 @@ class RunsTab:
 
 def draw() -> RunsTab:
     table = gr.Dataframe(headers=COLUMNS, datatype="str", interactive=False, elem_id="runs-table",
-                         column_widths=["34%", "12%", "18%", "10%", "10%", "16%"], wrap=True)
+                         column_widths=["420px", "110px", "160px", "90px", "120px", "160px"])
     chosen = gr.Dropdown([], label="Run", elem_id="runs-chosen",
                          info="Choose here, or click a line of the table.")
     with gr.Row(elem_classes="td-actions"):
