@@ -149,7 +149,8 @@ def spy(monkeypatch) -> set[str]:
     def read(self, name):
         if name in FIELDS:
             frame = sys._getframe(1)
-            at = next(i for i in dis.get_instructions(frame.f_code) if i.offset == frame.f_lasti)
+            # From Python 3.12 on, f_lasti may lie in the caches behind the instruction.
+            at = [i for i in dis.get_instructions(frame.f_code) if i.offset <= frame.f_lasti][-1]
             if at.argval == name and not frame.f_code.co_filename.endswith("core/config.py"):
                 seen.add(name)
         return object.__getattribute__(self, name)
