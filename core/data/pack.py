@@ -7,12 +7,25 @@ import torch
 
 from core.data.tokenize import IGNORED
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
 
 
 def collator(packing: bool, pad_token_id: int) -> Callable[[list[dict[str, Any]]], Batch]:
-    """A collate function for rows {"input_ids", "labels"} of any lengths."""
-    return joined if packing else lambda rows: padded(rows, pad_token_id)
+    """A collate function for rows {"input_ids", "labels"} of any lengths; its batches ask the
+    model for the logits at learned positions only."""
+    def collate(rows: list[dict[str, Any]]) -> Batch:
+        return keep_learned(joined(rows) if packing else padded(rows, pad_token_id))
+
+    return collate
+
+
+def keep_learned(batch: Batch) -> Batch:
+    """The batch with `logits_to_keep`, the positions (kept,) whose next token is learned in any
+    row, and `labels` (rows, 1 + kept), those next tokens behind an ignored one: Trainer counts
+    learned tokens without the first label, older versions with it."""
+    kept = (batch["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().flatten()
+    labels = torch.nn.functional.pad(batch["labels"][:, kept + 1], (1, 0), value=IGNORED)
+    return {**batch, "labels": labels, "logits_to_keep": kept}
 
 
 def joined(rows: list[dict[str, Any]]) -> Batch:
@@ -23,8 +36,11 @@ def joined(rows: list[dict[str, Any]]) -> Batch:
     ids = [token for row in rows for token in row["input_ids"]]
     labels = [label for row in rows for label in (IGNORED, *row["labels"][1:])]
     positions = [position for row in rows for position in range(len(row["input_ids"]))]
+    lengths = [len(row["input_ids"]) for row in rows]
+    starts = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
     return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]),
-            "position_ids": torch.tensor([positions])}
+            "position_ids": torch.tensor([positions]), "cu_seq_lens_q": starts,
+            "cu_seq_lens_k": starts, "max_length_q": max(lengths), "max_length_k": max(lengths)}
 
 
 def padded(rows: list[dict[str, Any]], pad_token_id: int) -> Batch:

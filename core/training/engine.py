@@ -21,9 +21,11 @@ from core.data.pack import collator
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
+from core.model.attention import use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
 from core.training import card
 from core.training.environment import describe_environment
+from core.training.loss import learned_loss, loss_and_count, token_loss
 from core.training.run import Run, adapter_folder
 
 STATUS_SECONDS = 0.5
@@ -83,6 +85,8 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     run.write_facts("environment", describe_environment(device, formats))
     on_progress("Loading the base model")
     model = load.load_base(folder, formats, config, device)
+    if config.packing and use_varlen(model, device, formats):
+        print("Attention: varlen, rows never see each other.", flush=True)
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
     return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device)
@@ -102,7 +106,8 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
         model=parts.model, args=training_arguments(run, config, parts),
         train_dataset=parts.train, eval_dataset=parts.held_out or None,
         data_collator=collator(config.packing, parts.tokenizer.pad_token_id),
-        compute_metrics=_token_loss, preprocess_logits_for_metrics=_loss_and_count,
+        compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
+        compute_metrics=token_loss,
         callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     if parts.held_out and config.eval_every != "never" and _hides_base(config):
@@ -149,22 +154,6 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
         include_num_input_tokens_seen="all" if config.packing else "non_padding")
-
-
-def _loss_and_count(logits: Any, labels: torch.Tensor) -> torch.Tensor:
-    """Summed loss and number of learned tokens of one batch, shape (1, 2): all that evaluation
-    needs to keep of its logits (rows, length, vocabulary)."""
-    logits = logits[0] if isinstance(logits, tuple) else logits
-    learned = labels[:, 1:] != -100
-    loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1][learned].float(), labels[:, 1:][learned], reduction="sum")
-    return torch.stack([loss, learned.sum().to(loss.dtype)]).unsqueeze(0)
-
-
-def _token_loss(prediction: Any) -> dict[str, float]:
-    """The mean over learned tokens; transformers' own eval_loss is a mean of batches' means."""
-    total, count = prediction.predictions.sum(axis=0)
-    return {"token_loss": float(total / max(count, 1))}
 
 
 class Recorder(TrainerCallback):

@@ -7,6 +7,7 @@ from core.data.pack import collator, joined, padded
 from core.data.tokenize import IGNORED, encode
 from core.model.hardware import Device, choose_formats
 from core.model.load import load_base
+from core.training.loss import learned_loss
 
 PAD = 2
 
@@ -36,7 +37,8 @@ def learned(rows) -> int:
 def loss_and_gradient(model, batches, total):
     """Loss summed over all learned tokens and divided by `total`, and its gradient."""
     model.zero_grad()
-    loss = sum(model(**batch, num_items_in_batch=torch.tensor(total)).loss for batch in batches)
+    loss = sum(learned_loss(model(**batch), labels, total) for labels, batch in (
+        (batch.pop("labels"), batch) for batch in batches))
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     return loss.detach(), gradient.clone()
@@ -66,7 +68,10 @@ def test_padded_rows_get_the_logits_that_each_gets_alone(model, rows, training):
 def test_a_batch_has_the_loss_and_gradient_of_its_rows(model, rows, packing, training):
     model.train(training)
     total = learned(rows)
-    expected = loss_and_gradient(model, [padded([row], PAD) for row in rows], total)
+    expected = loss_and_gradient(model, [collator(False, PAD)([row]) for row in rows], total)
+    by_transformers = sum(model(**padded([row], PAD), num_items_in_batch=torch.tensor(total)).loss
+                          for row in rows)
+    torch.testing.assert_close(expected[0], by_transformers.detach(), rtol=1e-5, atol=1e-6)
     found = loss_and_gradient(model, [collator(packing, PAD)(rows)], total)
     torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found[1], expected[1], rtol=1e-3, atol=1e-6)

@@ -7,8 +7,10 @@ import torch
 
 from core.chat.generate import Sampling, stream
 from core.chat.loaded import Loaded
+from core.data.pack import joined
 from core.data.tokenize import encode_prompt
 from core.model import load
+from core.model.attention import use_varlen
 from core.model.hardware import choose_formats, find_device
 from core.training import engine, run
 
@@ -53,3 +55,20 @@ def test_a_run_learns_and_its_adapter_answers(way, quick, folders):
                           Sampling(temperature=0, max_new_tokens=6)):
         ids = answers[1].ids
     assert "white" in loaded.tokenizer.decode(ids)
+
+
+def test_varlen_attention_keeps_rows_apart_and_gives_their_losses(quick, tokenizer):
+    config = replace(quick, base_weights="16bit", precision="bf16")
+    device = find_device()
+    formats = choose_formats(config, device)
+    rows = [{"input_ids": ids, "labels": ids} for ids in (
+        list(range(5, 5 + n)) for n in (3, 40, 17, 120))]
+    model = load.load_base(config.base_model, formats, config, device)
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        alone = torch.cat([model(input_ids=torch.tensor([r["input_ids"]], device="cuda")).logits[0]
+                           for r in rows]).float()
+        assert use_varlen(model, device, formats)
+        batch = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in
+                 joined(rows).items() if k != "labels"}
+        together = model(**batch).logits[0].float()
+    torch.testing.assert_close(together, alone, rtol=0.05, atol=0.05)
