@@ -1,4 +1,4 @@
-"""Training speed and memory on one GPU, 7B DeepSeek shape with random weights, IMDB-like lengths."""
+"""Training speed and memory on one GPU: 7B shape, random weights, IMDB-like lengths."""
 
 import argparse
 import gc
@@ -21,8 +21,9 @@ from core.model.hardware import choose_formats, find_device
 from core.training import engine, run
 
 STEPS, WARM = 12, 4
-COMMON = Config(loss_on="all tokens", base_weights="4bit", precision="bf16", lora_r=16, lora_alpha=32, max_steps=STEPS,
-                eval_every="never", save_every="never", lora_dropout=0.0, learning_rate=1e-4)
+COMMON = Config(loss_on="all tokens", base_weights="4bit", precision="bf16", lora_r=16,
+                lora_alpha=32, max_steps=STEPS, eval_every="never", save_every="never",
+                lora_dropout=0.0, learning_rate=1e-4)
 CONTESTANTS = [
     ("usual stack: padded, checkpointing, batch 32",
      replace(COMMON, packing=False, gradient_checkpointing=True, batch_size=32), False),
