@@ -1,6 +1,7 @@
 """From a model's name to a folder of safetensors on this computer."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -185,11 +186,13 @@ def _hugging_face(name: str, revision: str, only_config: bool, on_progress: Prog
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     options = {"repo_id": name, "revision": revision or None,
+               # Some repositories hold the weights a second time in another form.
+               "ignore_patterns": ["consolidated*", "original/*", "*/*"],
                "allow_patterns": [p for p in WANTED_FILES
                                   if not (only_config and p == "*.safetensors")]}
     try:
         cached = Path(snapshot_download(**options, local_files_only=True))
-        if only_config or _has_weights(cached):
+        if _has_tokenizer(cached) if only_config else _has_weights(cached):
             return cached
     except LocalEntryNotFoundError:
         cached = None
@@ -211,7 +214,16 @@ def _hugging_face(name: str, revision: str, only_config: bool, on_progress: Prog
 
 
 def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+    """All files that the index names, or the one file of a model without index."""
+    for index in [*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")]:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / name).exists() for name in named)
+    return (folder / "model.safetensors").exists() or (folder / "pytorch_model.bin").exists()
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "config.json").exists() and any(
+        (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
 
 
 def _modelscope(name: str, folders: Folders, revision: str, on_progress: Progress) -> Path:

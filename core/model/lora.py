@@ -92,9 +92,10 @@ def describe(config: Config, model: torch.nn.Module) -> Description:
 def attach(config: Config, model: Any, adapter_folder: str | None) -> PeftModel:
     """The base model with a fresh adapter, or with that of `adapter_folder` to go on learning."""
     if adapter_folder is None:
-        return _adapt(model, lora_config(config, model))
+        return _in_full_precision(_adapt(model, lora_config(config, model)))
     try:
-        return PeftModel.from_pretrained(model, adapter_folder, is_trainable=True)
+        return _in_full_precision(
+            PeftModel.from_pretrained(model, adapter_folder, is_trainable=True))
     except (RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(
             f"The adapter '{config.adapter}' doesn't fit the base model '{config.base_model}': "
@@ -109,3 +110,12 @@ def _adapt(model: Any, wanted: LoraConfig, **options: Any) -> PeftModel:
         raise UserError(f"This adapter can't be put on this model: {error}",
                         "Change the LoRA setting that it names (joint expert layers need "
                         "dropout 0), or choose other target modules.") from error
+
+
+def _in_full_precision(model: PeftModel) -> PeftModel:
+    """All that learns in float32: peft sees to its own matrices, not to biases and full modules,
+    whose small updates 16 bits would round away."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model

@@ -21,7 +21,7 @@ from core.data.pack import collator
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
-from core.model.attention import use_varlen
+from core.model.attention import rows_stay_apart, use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
 from core.training import card
 from core.training.environment import describe_environment
@@ -41,6 +41,7 @@ class Parts:
     held_out: list[dict[str, list[int]]]
     formats: Formats
     device: Device
+    packing: bool
 
 
 def train(run: Run, folders: Folders) -> None:
@@ -85,11 +86,25 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     run.write_facts("environment", describe_environment(device, formats))
     on_progress("Loading the base model")
     model = load.load_base(folder, formats, config, device)
-    if config.packing and use_varlen(model, device, formats):
-        print("Attention: varlen, rows never see each other.", flush=True)
+    packing = _can_join(config, model, device, formats)
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
-    return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device)
+    return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device,
+                 packing)
+
+
+def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> bool:
+    """Whether rows are laid end to end, and how they are kept apart, said in the log. NEFTune
+    scales its noise by the length of what it takes for one row, so it needs them apart."""
+    if not config.packing or config.neftune_noise_alpha:
+        return False
+    if use_varlen(model, device, formats):
+        print("Rows are joined; attention never computes across them (varlen).", flush=True)
+    elif not rows_stay_apart(model):
+        print(f"Rows are padded: joined rows of a {model.config.model_type} would see each other.",
+              flush=True)
+        return False
+    return True
 
 
 def _rows(examples: list[data.Example]) -> list[dict[str, list[int]]]:
@@ -105,7 +120,7 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     trainer = Trainer(
         model=parts.model, args=training_arguments(run, config, parts),
         train_dataset=parts.train, eval_dataset=parts.held_out or None,
-        data_collator=collator(config.packing, parts.tokenizer.pad_token_id),
+        data_collator=collator(parts.packing, parts.tokenizer.pad_token_id),
         compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
         compute_metrics=token_loss,
         callbacks=callbacks)
@@ -132,7 +147,7 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
     passes = math.ceil(len(parts.train) / config.batch_size)
     per_epoch = max(1, math.ceil(passes / config.gradient_accumulation))
     steps = config.max_steps or math.ceil(config.epochs * per_epoch)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run.checkpoints), report_to=[], disable_tqdm=True, label_names=["labels"],
         remove_unused_columns=False, use_cpu=parts.device.kind == "cpu", seed=config.seed,
         num_train_epochs=config.epochs, max_steps=config.max_steps or -1,
@@ -153,7 +168,9 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         load_best_model_at_end=keep_best, metric_for_best_model="eval_token_loss",
         greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="all" if config.packing else "non_padding")
+        include_num_input_tokens_seen="all" if parts.packing else "non_padding")
+    arguments._n_gpu = 1  # else it would wrap the model for all GPUs that it sees, with DataParallel
+    return arguments
 
 
 class Recorder(TrainerCallback):
