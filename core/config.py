@@ -53,13 +53,15 @@ class Config:
     answer_column: str = setting("", "data", "Answer column", "What the model should answer.")
     system_column: str = setting("", "data", "System column", "Text of the system turn.")
     instruction: str = setting(
-        "", "data", "Instruction", "Put before each text. Empty: the data set's own, if any.")
+        "", "data", "Instruction",
+        "Put before each text or prompt; dialogues stay as they are. Empty: the sample's own.")
     train_rows: int = setting(
         0, "data", "Training rows", "How many rows are learned, drawn with the seed. 0: all.",
         low=0, simple=True)
     eval_rows: int = setting(
         100, "data", "Evaluation rows", "How many rows are held out to measure. 0: none.", low=0)
-    data_seed: int = setting(42, "data", "Data seed", "Decides which rows are drawn.", low=0)
+    data_seed: int = setting(42, "data", "Data seed", "Decides which rows are drawn.",
+                            low=0, high=2**32 - 1)
     loss_on: str = setting(
         "answers", "data", "Loss on", "Learn the answers only, or all tokens (plain text).",
         choices=("answers", "last answer", "all tokens"), simple=True)
@@ -137,7 +139,8 @@ class Config:
         2e-4, "training", "Learning rate", "How far a step goes; 1e-4 to 1e-3 suit LoRA.",
         low=0.0, high=1.0, above_low=True, simple=True)
     lr_scheduler: str = setting(
-        "linear", "training", "Schedule", "How the learning rate falls after the warm-up.",
+        "linear", "training", "Schedule",
+        "How the learning rate falls after the warm-up; constant has no warm-up.",
         choices=("linear", "cosine", "constant", "constant_with_warmup"))
     warmup_ratio: float = setting(
         0.03, "training", "Warm-up", "Share of the steps in which the learning rate rises.",
@@ -158,7 +161,8 @@ class Config:
     neftune_noise_alpha: float = setting(
         0.0, "training", "NEFTune noise", "Noise on embeddings against overfitting; 5 is usual.",
         low=0.0, high=100.0)
-    seed: int = setting(42, "training", "Seed", "Decides order, dropout, initial adapter.", low=0)
+    seed: int = setting(42, "training", "Seed", "Decides order, dropout, initial adapter.",
+                       low=0, high=2**32 - 1)
 
     # Evaluate, save, log
     eval_every: str = setting(
@@ -175,7 +179,7 @@ class Config:
         1, "progress", "Log every … steps", "How often a point is drawn.", low=1)
     early_stopping_patience: int = setting(
         0, "progress", "Early stopping", "Ends after so many evaluations without a better loss, "
-        "and keeps the best. 0: off.", low=0)
+        "keeps the best, and saves at each evaluation. 0: off.", low=0)
 
     def __post_init__(self) -> None:
         problems = [problem for f in fields(self) for problem in _range_problems(f, self)]

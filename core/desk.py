@@ -10,7 +10,6 @@ from typing import Any
 
 from core.config import Config
 from core.data import build, preview
-from core.data.tokenize import encode
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
@@ -48,8 +47,7 @@ class Desk:
             if rows is None or not len(rows):
                 raise UserError("No rows are held out.", "Set Evaluation rows above 0.")
             index = max(0, min(int(index), len(rows) - 1))
-            example = encode(opened.messages(rows[index]), tokenizer, config.loss_on,
-                             config.max_length)
+            example = opened.example(rows[index], config, tokenizer)
             shown = preview.view(opened, example, tokenizer, index, part, rows[index], len(rows))
             report = self._count(_data_only(config), folder)
         yield shown | {
@@ -62,12 +60,11 @@ class Desk:
         config = Config.parse(settings)
         with self._lock:
             opened = self._open(_data_only(config))
-        rows = opened.held_out if opened.held_out is not None else opened.train
+        rows = opened.held_out
+        if rows is None:
+            return []
         dialogues = [opened.messages(row) for row in rows.select(range(min(count, len(rows))))]
-        return [{"prompt": messages[0]["content"] if len(messages) == 1
-                 else next(m["content"] for m in messages if m["role"] == "user"),
-                 "answer": messages[-1]["content"]}
-                for messages in dialogues if messages]
+        return [pair for pair in map(_question, dialogues) if pair]
 
     def check(self, settings: dict[str, Any]) -> None:
         """UserError where a run with these settings would end at once: a data set that can't be
@@ -120,6 +117,18 @@ class Desk:
         opened = self._open(config)
         first = opened.train.select(range(min(SUMMARY_ROWS, len(opened.train))))
         return build.tokenize_rows(opened, first, config, self._tokenizer(folder))[1]
+
+
+def _question(messages: list[dict[str, str]]) -> dict[str, str] | None:
+    """A dialogue's first question and its answer; of a plain text its two halves."""
+    if messages and messages[0]["role"] == "text":
+        text = messages[0]["content"]
+        middle = text.find(" ", len(text) // 2)
+        return {"prompt": text[:middle], "answer": text[middle:].strip()} if middle > 0 else None
+    for asked, said in zip(messages, messages[1:], strict=False):
+        if asked["role"] == "user" and said["role"] == "assistant":
+            return {"prompt": asked["content"], "answer": said["content"]}
+    return None
 
 
 def _data_only(config: Config) -> Config:

@@ -69,9 +69,10 @@ def view(run: Run, revision: str) -> dict[str, Any]:
 
 def _left(status: Status) -> float | None:
     """Seconds to the last step at the speed so far; None where that isn't known."""
-    if status.state != "running" or not status.step or not status.stepping_since:
+    done = status.step - status.stepping_from
+    if status.state != "running" or done <= 0 or not status.stepping_since:
         return None
-    return (time.time() - status.stepping_since) / status.step * (status.total_steps - status.step)
+    return (time.time() - status.stepping_since) / done * (status.total_steps - status.step)
 
 
 def _curve(records: list[dict], name: str) -> list[tuple[float, float | None]]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datasets import ClassLabel, Dataset
+from jinja2.exceptions import TemplateError
 
 from core.config import Config
 from core.data import layouts, samples, sources, split
@@ -31,6 +32,15 @@ class Opened:
             raise UserError(
                 f"A row doesn't fit the layout '{self.layout.name}' ({type(error).__name__}: "
                 f"{error}): {str(row)[:160]}", "Choose another layout or columns.") from error
+
+    def example(self, row: dict[str, Any], config: Config, tokenizer: Any) -> Example:
+        messages = self.messages(row)
+        try:
+            return encode(messages, tokenizer, config.loss_on, config.max_length)
+        except TemplateError as error:
+            turns = ", ".join(m["role"] for m in messages)
+            raise UserError(f"This model's chat template refuses a dialogue of {turns}: {error}",
+                            "Choose another model, or leave such rows out.") from error
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ def tokenize_rows(opened: Opened, rows: Dataset, config: Config, tokenizer: Any,
     empty = cut = dropped = lost = 0
     digest = hashlib.sha256()
     for done, row in enumerate(rows):
-        example = encode(opened.messages(row), tokenizer, config.loss_on, config.max_length)
+        example = opened.example(row, config, tokenizer)
         digest.update(repr(example.ids).encode())
         too_long = bool(example.lost[0])
         if too_long and config.too_long == "drop":

@@ -17,6 +17,7 @@ LABEL = ("label", "labels", "sentiment", "category", "verdict")
 MESSAGES = ("messages", "conversation", "dialogue")
 CONVERSATIONS = ("conversations",)
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+            "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "model": "assistant",
             "system": "system"}
 
 
@@ -48,7 +49,8 @@ def recognise(row: dict[str, Any], name: str = "auto", *, prompt: str = "", inpu
         if candidate in ("messages", "conversations") and not isinstance(row[prompt_column], list):
             continue
         return Layout(candidate, prompt_column, input or _input_column(row, candidate),
-                      answer_column if second else "", system or _find(row, ("system",)))
+                      answer_column if second else "",
+                      "" if candidate == "text" else system or _find(row, ("system",)))
     wanted = "" if name == "auto" else f" of the layout '{name}'"
     raise UserError(f"The columns{wanted} weren't recognised. Found: {', '.join(row)}.",
                     "Choose the layout, and the column of the prompt and of the answer.")

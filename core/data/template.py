@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2.exceptions import TemplateError
+
 from core.data.layouts import Message
 
 # For a base model that has no chat template of its own.
@@ -42,8 +44,8 @@ def segments(messages: list[Message], tokenizer: Any) -> list[Segment]:
     parts: list[Segment] = []
     done = ""
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
+        if message["role"] != "assistant" or index == 0:
+            continue  # what the model says before it was asked anything is context
         prompt = prompt_text(messages[:index], tokenizer)
         without_end = done.removesuffix(tokenizer.eos_token or "").rstrip()
         if parts and not prompt.startswith(done) and prompt.startswith(without_end):
@@ -102,6 +104,30 @@ def special_texts(tokenizer: Any) -> list[str]:
 
 
 def _render(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
+    try:
+        return _apply(messages, tokenizer, for_answer)
+    except (TemplateError, ValueError):
+        adapted = _in_pairs(messages)
+        if adapted == messages:
+            raise
+    return _apply(adapted, tokenizer, for_answer)
+
+
+def _apply(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
     return tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=for_answer,
         chat_template=tokenizer.chat_template or PLAIN_TEMPLATE)
+
+
+def _in_pairs(messages: list[Message]) -> list[Message]:
+    """The same words for a template that knows no system turn, or wants user and assistant in
+    turn: system becomes the beginning of the user's turn, turns of one role become one."""
+    adapted: list[Message] = []
+    for message in messages:
+        role = "user" if message["role"] == "system" else message["role"]
+        if adapted and adapted[-1]["role"] == role:
+            adapted[-1] = {**message, "role": role,
+                           "content": f"{adapted[-1]['content']}\n\n{message['content']}"}
+        else:
+            adapted.append({**message, "role": role})
+    return adapted

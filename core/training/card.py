@@ -33,13 +33,13 @@ def model_card(run: Run, config: Config) -> str:
     """Markdown with a YAML head, as the Hugging Face hub reads it."""
     train = run.facts("data").get("train", {})
     environment = run.facts("environment")
-    losses = [r["eval_loss"] for r in run.metrics() if "eval_loss" in r]
+    losses = run.effect()
     return CARD.format(
         base_model=config.base_model.removeprefix("starter:"), name=run.id,
         dataset=config.dataset, layout=run.facts("data").get("layout", ""),
         rows=train.get("used_rows", "?"), learned=train.get("learned_tokens", "?"),
         tokens=train.get("tokens", "?"),
-        losses=f"{losses[0]:.3f} before, {losses[-1]:.3f} after" if losses else "not measured",
+        losses=f"{losses[0]:.3f} before, {losses[1]:.3f} after" if losses else "not measured",
         r=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout,
         targets=", ".join(config.target_modules), learning_rate=config.learning_rate,
         scheduler=config.lr_scheduler, epochs=config.epochs, batch=config.batch_size,

@@ -1,6 +1,5 @@
 """Trains one run in three steps: build what it needs, loop, save. Knows the folder, nobody else."""
 
-import gc
 import math
 import os
 import shutil
@@ -56,6 +55,7 @@ def train(run: Run, folders: Folders) -> None:
     initial = _keep_initial_adapter(run, config, parts.model)
     trainer = make_trainer(run, config, parts)
     checkpoint = run.last_checkpoint()
+    run.forget_steps_after(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if parts.held_out and config.eval_every != "never" and _last_evaluated(run) != \
             trainer.state.global_step:
@@ -169,7 +169,7 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
         include_num_input_tokens_seen="all" if parts.packing else "non_padding")
-    arguments._n_gpu = 1  # else it would wrap the model for all GPUs that it sees, with DataParallel
+    arguments._n_gpu = 1  # else Trainer wraps the model in DataParallel over all GPUs it sees
     return arguments
 
 
@@ -185,7 +185,8 @@ class Recorder(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **_):
         self._run.update(state="running", words="Trains.", phase="", step=state.global_step,
-                         total_steps=state.max_steps, stepping_since=time.time())
+                         total_steps=state.max_steps, stepping_since=time.time(),
+                         stepping_from=state.global_step)
         self._tokens, self._since = state.num_input_tokens_seen, time.monotonic()
 
     def on_step_end(self, args, state, control, **_):
@@ -257,7 +258,6 @@ def save(run: Run, config: Config, parts: Parts, initial: Path | None) -> None:
     (aside / "README.md").write_text(card.model_card(run, config), encoding="utf-8")
     shutil.rmtree(run.adapter, ignore_errors=True)
     os.replace(aside, run.adapter)
-    gc.collect()
 
 
 def _last_evaluated(run: Run) -> int:
@@ -265,8 +265,8 @@ def _last_evaluated(run: Run) -> int:
 
 
 def _summary(run: Run, trainer: Trainer, stopped: bool) -> str:
-    losses = [r["eval_loss"] for r in run.metrics() if "eval_loss" in r]
-    effect = (f" Loss on held-out rows: {losses[0]:.3f} before, {losses[-1]:.3f} after."
-              if len(losses) > 1 else "")
+    losses = run.effect()
+    effect = (f" Loss on held-out rows: {losses[0]:.3f} before, {losses[1]:.3f} after."
+              if losses else "")
     verb = "Stopped and saved" if stopped else "Finished"
     return f"{verb} at step {trainer.state.global_step}.{effect}"

@@ -37,6 +37,7 @@ class Status:
     created: float = field(default_factory=time.time)
     started: float = 0.0
     stepping_since: float = 0.0
+    stepping_from: int = 0
     ended: float = 0.0
 
 
@@ -94,11 +95,23 @@ class Run:
         return self.write_status(replace(self.status(), **changes))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records. Steps that a resumed run did again count as it did them last."""
-        records = read_json_lines(self.folder / "metrics.jsonl")
-        latest = {(r.get("step"), "eval_loss" in r): i for i, r in enumerate(records)}
-        return [r for i, r in enumerate(records)
-                if latest[(r.get("step"), "eval_loss" in r)] == i]
+        return read_json_lines(self.folder / "metrics.jsonl")
+
+    def effect(self) -> tuple[float, float] | None:
+        """Held-out loss of the base model and of the adapter that is kept, where both are known:
+        with early stopping that is the best one, else the last."""
+        held_out = {r["step"]: r["eval_loss"] for r in self.metrics() if "eval_loss" in r}
+        before = held_out.pop(0, None)
+        if before is None or not held_out:
+            return None
+        keeps_best = self.config().early_stopping_patience > 0
+        return before, min(held_out.values()) if keeps_best else held_out[max(held_out)]
+
+    def forget_steps_after(self, step: int) -> None:
+        """Drop measurements of steps that a resumed run will do again."""
+        kept = [r for r in self.metrics() if r.get("step", 0) <= step]
+        write_whole(self.folder / "metrics.jsonl",
+                    "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         append_json_line(self.folder / "metrics.jsonl", record)

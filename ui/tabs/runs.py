@@ -63,6 +63,8 @@ def connect(tab: RunsTab, form: Form, services: Services, to_watch: dict[str, An
         return form.show(run.config().to_dict() | {"adapter": run.id})
 
     def on_delete(run_id: str) -> list[Any]:
+        if not run_id:  # the question was answered with no
+            return [gr.skip()] * 3
         delete_run(find_run(services.folders.runs, run_id))
         return [*refresh(services, None), words.note(f"Deleted '{run_id}'.")]
 
@@ -84,8 +86,8 @@ def connect(tab: RunsTab, form: Form, services: Services, to_watch: dict[str, An
 
 def _line(run: Run) -> list[str]:
     status = run.status()
-    losses = [r["eval_loss"] for r in run.metrics() if "eval_loss" in r]
-    effect = f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else ""
+    losses = run.effect()
+    effect = f"{losses[0]:.3f} → {losses[1]:.3f}" if losses else ""
     until = status.ended if status.state in FINAL else time.time()
     took = words.duration(until - status.started) if status.started else ""
     return [run.id, status.state, effect, f"{status.step}/{status.total_steps}", took,
