@@ -7,7 +7,6 @@ import torch
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from core.data.pack import joined
 from core.model.hardware import Device, Formats
 
 NAME = "tunedesk_varlen"
@@ -36,19 +35,20 @@ def use_varlen(model: PreTrainedModel, device: Device, formats: Formats) -> bool
 def rows_stay_apart(model: PreTrainedModel) -> bool:
     """Whether this architecture keeps joined rows apart: one short pass with two rows, joined and
     alone. Some never look at positions (OPT, BLOOM) or carry a state on (Mamba)."""
-    rows = [{"input_ids": ids, "labels": ids} for ids in ([1, 2, 3, 4, 5], [6, 7, 8, 9])]
     was_training = model.training
     model.eval()
-    batch = {name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-             for name, value in joined(rows).items() if name != "labels"}
-    device = model.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        together = model(**batch).logits[0, 5:].float()
-        alone = joined(rows[1:])
-        alone = model(**{name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                         for name, value in alone.items() if name != "labels"}).logits[0].float()
+    together = _probe(model, [1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 1, 2, 3, 4, 0, 1, 2, 3])[5:]
+    alone = _probe(model, [6, 7, 8, 9], [0, 1, 2, 3])
     model.train(was_training)
     return bool((together - alone).abs().max() < 0.05 * alone.abs().max())
+
+
+def _probe(model: PreTrainedModel, ids: list[int], positions: list[int]) -> torch.Tensor:
+    """Logits (tokens, vocabulary) of one row."""
+    device = model.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        return model(input_ids=torch.tensor([ids], device=device),
+                     position_ids=torch.tensor([positions], device=device)).logits[0].float()
 
 
 def _attend(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,

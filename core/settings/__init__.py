@@ -1,0 +1,1 @@
+"""Every setting once, a file a group."""

@@ -1,0 +1,26 @@
+"""When a run measures, saves and logs."""
+
+from dataclasses import dataclass
+
+from core.settings.setting import setting
+
+
+@dataclass(frozen=True)
+class ProgressSettings:
+    """Settings of the group 'progress'."""
+
+    eval_every: str = setting(
+        "epoch", "progress", "Evaluate each", "When the held-out rows are measured.",
+        choices=("epoch", "steps", "never"))
+    eval_steps: int = setting(50, "progress", "Evaluate every … steps", "With 'steps'.", low=1)
+    save_every: str = setting(
+        "epoch", "progress", "Save each", "When a checkpoint is written.",
+        choices=("epoch", "steps", "never"))
+    save_steps: int = setting(50, "progress", "Save every … steps", "With 'steps'.", low=1)
+    save_total_limit: int = setting(
+        2, "progress", "Checkpoints kept", "Older ones are deleted; the best is kept.", low=1)
+    logging_steps: int = setting(
+        1, "progress", "Log every … steps", "How often a point is drawn.", low=1)
+    early_stopping_patience: int = setting(
+        0, "progress", "Early stopping", "Ends after so many evaluations without a better loss, "
+        "keeps the best, and saves at each evaluation. 0: off.", low=0)
