@@ -33,7 +33,8 @@ class Config(ProgressSettings, TrainingSettings, LoraSettings, ModelSettings, Da
     """
 
     def __post_init__(self) -> None:
-        problems = [problem for f in fields(self) for problem in range_problems(f, getattr(self, f.name))]
+        problems = [problem for f in fields(self)
+                    for problem in range_problems(f, getattr(self, f.name))]
         problems += _contradictions(self)
         _raise_if_any(problems)
 
