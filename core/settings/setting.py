@@ -16,7 +16,7 @@ def setting(default: Any, group: str, label: str, help: str, *, low: float | Non
 
 
 def convert(f: Field, value: Any) -> Any:
-    """A value from a widget, YAML or JSON in the type of its field; ValueError where it has none."""
+    """A value from a widget, YAML or JSON as its field holds it; ValueError where it has none."""
     label, kind = f.metadata["label"], type(f.default)
     if kind is bool:
         if isinstance(value, bool):
