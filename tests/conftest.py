@@ -116,7 +116,7 @@ def endless(quick: Config) -> Config:
 
 @pytest.fixture
 def wait_for() -> Callable:
-    def wait(claim: Callable, what: str | Callable[[], str], seconds: float = 60.0):
+    def wait(claim: Callable, what: str | Callable[[], str], seconds: float = 300.0):
         """The first true value of `claim`; at the deadline it fails with `what`."""
         deadline = time.monotonic() + seconds
         while not (found := claim()):

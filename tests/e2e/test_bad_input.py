@@ -25,7 +25,7 @@ def test_a_wrong_number_is_named_at_once_and_start_refuses(app: App, open_page, 
     page.reload()
     open_tab(page, tab)
     field = page.locator(f"#set-{setting} textarea")
-    expect(field).to_have_value(typed, timeout=30_000)
+    expect(field).to_have_value(typed)
     fill(page, setting, {"learning_rate": "1e-3", "lora_r": "8", "epochs": "1",
                          "max_length": "256"}[setting])
     expect(page.locator("#summary")).to_contain_text("parameters")
@@ -42,13 +42,13 @@ def test_a_name_that_leads_nowhere_is_said_soon(open_page, setting, typed, sente
     before = page.locator(f"#set-{setting} input").input_value()
     choose(page, setting, typed)
     open_tab(page, "Data set")
-    expect(page.locator("#data-status")).to_contain_text(sentence, timeout=15_000)
+    expect(page.locator("#data-status")).to_contain_text(sentence)
     page.locator("#start").click()
-    expect(page.locator(".toast-body")).to_contain_text(sentence, timeout=15_000)
+    expect(page.locator(".toast-body")).to_contain_text(sentence)
     open_tab(page, "Model" if setting == "base_model" else "Data set")
     page.locator(f"#set-{setting} input").click()
     page.get_by_role("option", name=before, exact=True).click()
-    expect(page.locator("#summary")).to_contain_text("parameters", timeout=15_000)
+    expect(page.locator("#summary")).to_contain_text("parameters")
 
 
 def test_targets_that_match_nothing_name_the_layers_that_there_are(open_page):
@@ -58,8 +58,8 @@ def test_targets_that_match_nothing_name_the_layers_that_there_are(open_page):
     field.fill("no_such_layer")
     field.press("Enter")
     field.blur()
-    expect(page.locator("#summary")).to_contain_text("q_proj", timeout=15_000)
+    expect(page.locator("#summary")).to_contain_text("q_proj")
     page.locator("#set-target_modules .token", has_text="no_such_layer").locator(
         ".token-remove").click()
     field.blur()
-    expect(page.locator("#summary")).to_contain_text("parameters", timeout=15_000)
+    expect(page.locator("#summary")).to_contain_text("parameters")

@@ -21,7 +21,7 @@ def test_a_run_goes_on_while_the_server_is_killed_and_is_found_again(app: App, o
     open_tab(page, "Settings")
     fill(page, "epochs", "50")
     page.locator("#start").click()
-    wait_for_step(page, 2, seconds=60)
+    wait_for_step(page, 2)
     run = next((app.home / "runs").glob("2*"))
     app.end(signal.SIGKILL)
     size = (run / "metrics.jsonl").stat().st_size
@@ -38,7 +38,7 @@ def test_a_run_goes_on_while_the_server_is_killed_and_is_found_again(app: App, o
     again.locator("#resume").click()
     wait_for_state(again, "running")
     again.locator("#stop-now").click()
-    wait_for_state(again, "stopped", seconds=15)
+    wait_for_state(again, "stopped")
 
 
 def test_two_starts_wait_in_line_and_the_second_can_be_taken_out(open_page):
@@ -58,7 +58,7 @@ def test_two_starts_wait_in_line_and_the_second_can_be_taken_out(open_page):
     page.locator("#runs-watch").click()
     wait_for_state(page, "running")
     page.locator("#stop-now").click()
-    wait_for_state(page, "stopped", seconds=15)
+    wait_for_state(page, "stopped")
 
 
 def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tmp_path):

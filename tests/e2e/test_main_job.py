@@ -15,7 +15,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     expect(tokens).to_contain_text(re.compile("positive|negative"))
 
     page.locator("#start").click()
-    wait_for_step(page, 1, seconds=90)
+    wait_for_step(page, 1)
     run = page.locator(".td-run")
     first_loss = float(run.get_attribute("data-loss"))
     wait_for_step(page, 5)
@@ -27,7 +27,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     for each in (page, second):
         open_tab(each, "Train")
         wait_for_step(each, 5)
-    wait_for_state(page, "finished", seconds=280)
+    wait_for_state(page, "finished")
     last_loss = float(run.get_attribute("data-loss"))
     assert last_loss < first_loss / 4
     expect(run).to_contain_text(re.compile(r"Loss on held-out rows: [\d.]+ before, 0\.\d+ after"))
@@ -40,9 +40,9 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     expected = page.locator("#compare-expected .td-said").inner_text()
     page.locator("#compare-send").click()
     tuned = page.locator("#compare-tuned .td-said")
-    expect(tuned).to_have_text(re.compile("^(positive 👍|negative 👎)$"), timeout=60_000)
+    expect(tuned).to_have_text(re.compile("^(positive 👍|negative 👎)$"))
     base = page.locator("#compare-base .td-said")
-    expect(page.locator("#compare-stop")).to_be_disabled(timeout=60_000)
+    expect(page.locator("#compare-stop")).to_be_disabled()
     assert "👍" not in base.inner_text() and "👎" not in base.inner_text()
     assert expected in ("positive 👍", "negative 👎")
 
@@ -52,7 +52,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     page.locator("#chat-message textarea").fill(
         "Is this film review positive or negative?\nA dull, lifeless and boring mess.")
     page.locator("#chat-send").click()
-    expect(page.locator("#chat")).to_contain_text("negative 👎", timeout=60_000)
+    expect(page.locator("#chat")).to_contain_text("negative 👎")
 
     open_tab(page, "Runs")
     expect(page.locator("#runs-table")).to_contain_text("finished")
