@@ -53,13 +53,17 @@ def _fetch(model: str, folders: Folders) -> None:
 def serve(options: argparse.Namespace, folders: Folders) -> None:
     """The page, until it is interrupted; runs at work go on without it."""
     from core.process import Process
+    from core.training.archive import Archive
+    from core.training.metrics import Reader
     from core.training.queue import Queue
     from ui import launch
     from ui.services import Services
 
-    chat = Process("core.chat.talk:Talk", folders, "chat process")
-    services = Services(folders, Process("core.desk:Desk", folders, "desk process"), chat,
-                        Queue(folders, before_start=chat.stop))
+    chat, reader = Process("core.chat.talk:Talk", folders, "chat process"), Reader()
+    services = Services(
+        folders, Process("core.desk:Desk", folders, "desk process"), chat,
+        Queue(folders, before_start=lambda: chat.make_room("A run starts and needs the device.")),
+        reader, Archive(folders, reader))
     launch.serve(services, port=options.port, window=options.window,
                  open_browser=not options.no_browser)
 

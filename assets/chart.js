@@ -4,6 +4,7 @@
 
 const CHARTS = {
   loss: { label: "Loss", axis: "Loss (nats per token)", smooth: true, line: "train" },
+  eval_loss: { label: "Held-out loss", axis: "Held-out loss (nats per token)", line: "held out" },
   learning_rate: { label: "Learning rate", axis: "Learning rate", line: "learning rate" },
   grad_norm: {
     label: "Gradient norm", axis: "Gradient norm (before clipping)", smooth: true, line: "gradient norm",
@@ -61,6 +62,7 @@ plot.setAttribute("aria-label", say("Chart; the arrow keys move along the steps"
 tip.setAttribute("role", "status");
 
 let series = {}, shownChart = "loss", hoverStep = null, geometry = null;
+let overlay = null; // several runs at once: [{key, label, series}]
 
 // ---- curves ----------------------------------------------------------------------------
 
@@ -132,12 +134,20 @@ function range(values) {
 }
 
 function lines() {
+  if (overlay) return overlaid();
   const chart = CHARTS[shownChart], raw = series[shownChart] ?? [];
   const all = [{ key: "raw", label: chart.line, points: raw }];
   if (chart.smooth && raw.length) all.push({ key: "smooth", label: "smoothed", points: smooth(raw) });
   if (shownChart === "loss") all.push({ key: "eval", label: "eval", points: series.eval_loss ?? [] });
   if (!chart.smooth) all[0].key = "smooth";
   return all.filter((line) => line.points.length);
+}
+
+function overlaid() {
+  const known = overlay.map(({ key, label, series: own }) => ({ key, label, points: own[shownChart] ?? [] }))
+    .filter((line) => line.points.length);
+  if (!CHARTS[shownChart].smooth) return known;
+  return known.map((line) => ({ ...line, points: smooth(line.points) }));
 }
 
 function drawChart() {
@@ -232,13 +242,16 @@ function choose(key) {
   for (const tab of chartTabs.children) tab.setAttribute("aria-pressed", tab.dataset.key === key);
   drawChart();
 }
-chartTabs.append(...Object.entries(CHARTS).map(([key, chart]) => {
-  const tab = node("button", "", say(chart.label));
-  tab.type = "button";
-  tab.dataset.key = key;
-  tab.addEventListener("click", () => choose(key));
-  return tab;
-}));
+function offerCharts(...keys) {
+  chartTabs.replaceChildren(...keys.map((key) => {
+    const tab = node("button", "", say(CHARTS[key].label));
+    tab.type = "button";
+    tab.dataset.key = key;
+    tab.addEventListener("click", () => choose(key));
+    return tab;
+  }));
+  choose(keys[0]);
+}
 smoothing.addEventListener("input", drawChart);
 logScale.addEventListener("change", drawChart);
 plot.addEventListener("pointermove", hoverAt);
@@ -247,7 +260,12 @@ plot.addEventListener("pointerleave", () => hover(null));
 plot.addEventListener("keydown", hoverByKey);
 plot.addEventListener("blur", () => hover(null));
 new ResizeObserver(drawChart).observe(plot);
-choose("loss");
+offerCharts("loss", "learning_rate", "grad_norm"); // held-out loss is drawn with the loss
+
+function drawOverlay(runs) {
+  overlay = runs;
+  drawChart();
+}
 
 function drawSeries(next) {
   if (JSON.stringify(next) === JSON.stringify(series)) return;

@@ -141,9 +141,10 @@ function drawPanel() {
 }
 
 function drawNotices() {
-  const sentences = view.notices ?? [];
-  if (sentences.join("\n") === [...notices.children].map((n) => n.textContent).join("\n")) return;
-  notices.replaceChildren(...sentences.map((text) => note("info", [node("span", "", text)])));
+  const told = [["warning", view.warnings ?? []], ["info", view.notices ?? []]]
+    .flatMap(([kind, texts]) => texts.map((text) => [kind, text]));
+  if (told.map((pair) => pair[1]).join("\n") === [...notices.children].map((n) => n.textContent).join("\n")) return;
+  notices.replaceChildren(...told.map(([kind, text]) => note(kind, [node("span", "", text)])));
 }
 
 function drawTile(tile) {
@@ -187,6 +188,27 @@ const atEnd = () => logBox.scrollHeight - logBox.scrollTop - logBox.clientHeight
 for (const gesture of ["wheel", "touchmove", "keydown", "pointerup"]) {
   const settle = () => setTimeout(() => { follow.checked = atEnd(); }, 150);
   logBox.addEventListener(gesture, settle, { passive: true });
+}
+
+// The browser tells the end of a run that was seen at work, if the person asked for it.
+const [wantsNews, newsLabel] = labelled("checkbox", "Notify me");
+newsLabel.title = say("The browser tells you when the run has ended, while this page is open.");
+newsLabel.hidden = !("Notification" in window);
+wantsNews.checked = !newsLabel.hidden && Notification.permission === "granted" && localStorage.getItem("td-news") === "yes";
+wantsNews.addEventListener("change", async () => {
+  if (wantsNews.checked && Notification.permission !== "granted") {
+    wantsNews.checked = (await Notification.requestPermission()) === "granted";
+  }
+  localStorage.setItem("td-news", wantsNews.checked ? "yes" : "no");
+});
+live.querySelector(".td-run-times").append(newsLabel);
+let seenAtWork = "";
+function notify() {
+  if (ACTIVE.includes(view.state)) seenAtWork = runId;
+  else if (seenAtWork === runId && FINAL.includes(view.state)) {
+    seenAtWork = "";
+    if (wantsNews.checked) new Notification(`TuneDesk: ${say(STATES[view.state])}`, { body: `${view.name}\n${view.words}` });
+  }
 }
 
 let told = "";
@@ -239,14 +261,18 @@ async function ask(turn) {
     receivedAt = Date.now();
   }
   draw();
-  if (view) tell(view.state, runId);
+  if (view) {
+    tell(view.state, runId);
+    notify();
+  }
   askAgain(offline || FINAL.includes(view?.state) ? 3 * SECOND : SECOND);
 }
 
 function askAgain(wait) {
   clearTimeout(timer);
-  if (document.hidden || !element.isConnected || !runId) return;
-  timer = setTimeout(ask, wait, asking);
+  if (!element.isConnected || !runId) return;
+  if (document.hidden && !(wantsNews.checked && seenAtWork)) return;
+  timer = setTimeout(ask, document.hidden ? Math.max(wait, 5 * SECOND) : wait, asking);
 }
 document.addEventListener("visibilitychange", () => askAgain(0));
 

@@ -22,6 +22,10 @@ GROUPS = {
     "progress": "Evaluate, save, log",
 }
 
+# libyaml's reader is ten times as fast, which a thousand runs' settings need.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+TRACKERS = ("trackio", "wandb", "mlflow", "swanlab")
 TARGET_PRESETS = ("all linear", "attention", "attention q and v")
 
 
@@ -58,6 +62,27 @@ class Config(ProgressSettings, TrainingSettings, LoraSettings, ModelSettings, Da
         _raise_if_any(problems)
         return config
 
+    @classmethod
+    def forgiving(cls, raw: dict[str, Any]) -> tuple["Config", list[str]]:
+        """A Config from settings that another version of TuneDesk may have written, and what could
+        not be read of them: unknown settings are left out, impossible values take the default."""
+        by_name = {f.name: f for f in fields(cls)}
+        values, told = {}, []
+        for name, value in raw.items():
+            if name not in by_name:
+                told.append(f"This version has no setting '{name}' (found '{value}').")
+                continue
+            try:
+                read = convert(by_name[name], value)
+                problems = range_problems(by_name[name], read)
+            except ValueError as error:
+                problems = [str(error)]
+            if problems:
+                told += [f"{problem} The default is taken." for problem in problems]
+            else:
+                values[name] = read
+        return cls(**values), told
+
     def to_dict(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value
                 for name, value in asdict(self).items()}
@@ -74,7 +99,7 @@ def load_yaml(path: Path) -> Config:
 def read_settings(path: Path) -> dict[str, Any]:
     """The names and values that a YAML file sets, not yet checked as settings."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path.name} can't be read as YAML: {error}.",
                         "Choose a settings file that TuneDesk or you wrote.") from error
@@ -106,6 +131,12 @@ def _contradictions(config: Config) -> list[str]:
     if config.init_lora != "default" and (config.lora_bias != "none" or config.modules_to_save):
         problems.append(f"Initialisation: {config.init_lora} doesn't go together with learned "
                         "biases or modules trained in full.")
+    strangers = set(config.trackers) - set(TRACKERS)
+    if strangers:
+        problems.append(f"Trackers: found {', '.join(sorted(strangers))}, needs some of "
+                        f"{', '.join(TRACKERS)}.")
+    if config.webhook_url and not config.webhook_url.startswith(("http://", "https://")):
+        problems.append("Webhook: found an address that begins with neither http:// nor https://.")
     if config.early_stopping_patience and (config.eval_every == "never" or not config.eval_rows):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
     return problems

@@ -15,6 +15,7 @@ from core.files import Folders
 from core.model import hub, load, lora
 from core.model.hardware import choose_formats, find_device
 from core.training.run import adapter_folder
+from core.training.verdict import forewarnings
 
 SUMMARY_ROWS = 2000  # counted for the preview; the run itself counts all
 
@@ -66,15 +67,17 @@ class Desk:
         dialogues = [opened.messages(row) for row in rows.select(range(min(count, len(rows))))]
         return [pair for pair in map(_question, dialogues) if pair]
 
-    def check(self, settings: dict[str, Any]) -> None:
-        """UserError where a run with these settings would end at once: a data set that can't be
-        read, targets that match nothing, a number format that this machine lacks."""
+    def check(self, settings: dict[str, Any]) -> list[str]:
+        """What makes it likely that a run with these settings learns nothing. UserError where it
+        would end at once: a data set that can't be read, targets that match nothing, a number
+        format that this machine lacks."""
         config = Config.parse(settings)
         self.describe(settings)
         with self._lock:
             opened = self._open(_data_only(config))
         opened.messages(opened.train[0])
         adapter_folder(config, self._folders.runs)
+        return forewarnings(config, len(opened.train))
 
     def fetch(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Bring the base model to this computer; yields {"phase": words, "share": 0..1 or None}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,14 @@ class Folders:
     def temporary(self) -> Path:
         return self.home / "tmp"
 
+    @property
+    def trash(self) -> Path:
+        return self.home / "trash"
+
     def make(self) -> "Folders":
         """Create the data folders, readable by their owner only."""
         for folder in (self.home, self.runs, self.models, self.uploads, self.presets,
-                       self.temporary):
+                       self.temporary, self.trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
 
@@ -64,6 +69,60 @@ def write_whole(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def flush(path: Path) -> None:
+    """Ask the system to have a file, or a folder with all that is below it, on the disk."""
+    below = sorted(path.rglob("*"), reverse=True) if path.is_dir() else []
+    for each in [*below, path]:
+        if each.is_dir() and os.name == "nt":
+            continue  # Windows opens no folders
+        handle = os.open(each, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def put_in_place(aside: Path, final: Path) -> None:
+    """Give a folder that was written aside its final name, flushed before. A folder of that name
+    gives way. Whoever is killed in between may leave the old one under '<name>.old' only;
+    `settle` puts it back."""
+    flush(aside)
+    old = _old(final)
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.replace(final, old)
+    os.replace(aside, final)
+    if os.name != "nt":  # which opens no folders
+        handle = os.open(final.parent, os.O_RDONLY)
+        os.fsync(handle)  # the new name, too, is on the disk
+        os.close(handle)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def settle(final: Path) -> None:
+    """Bring a folder back that a killed `put_in_place` had moved out of the way."""
+    old = _old(final)
+    if old.is_dir() and not final.exists():
+        os.replace(old, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(final: Path) -> Path:
+    return final.with_name(f"{final.name}.old")
+
+
+def size_bytes(folder: Path) -> int:
+    """What all files below a folder take; links aren't followed."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(where, name)).st_size
+            except OSError:
+                continue  # gone since it was listed
+    return total
 
 
 def append_json_line(path: Path, record: dict) -> None:

@@ -36,6 +36,7 @@ class Process:
         self._target, self._folders, self._name = target, folders, name
         self._lock = threading.Lock()
         self._child: subprocess.Popen | None = None
+        self._ended_because = ""
         self._answers: dict[int, tuple[subprocess.Popen, queue.Queue]] = {}
         self._ids = itertools.count(1)
 
@@ -78,12 +79,22 @@ class Process:
                 self._child.kill()
                 self._child.wait()
 
+    def make_room(self, why: str) -> str | None:
+        """End the child if there is one. Calls that it was busy with end with `why`; returns a
+        sentence on what was done, or None."""
+        if not self.is_alive:
+            return None
+        self._ended_because = why
+        self.stop()
+        return f"{why} The {self._name} was ended and gave back its memory."
+
     @property
     def is_alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
     def _ensure(self) -> subprocess.Popen:
         if self._child is None or self._child.poll() is not None:
+            self._ended_because = ""
             log = (self._folders.home / f"{self._name.replace(' ', '-')}.log").open("w")
             with log:
                 self._child = subprocess.Popen(
@@ -124,6 +135,9 @@ class Process:
                 waiting.put(self._lost())
 
     def _lost(self) -> dict[str, str]:
+        if self._ended_because:
+            return {"problem": f"{self._ended_because} The {self._name} made room for it.",
+                    "remedy": "Try again when the run has ended, or stop it."}
         return {"problem": f"The {self._name} ended unexpectedly.",
                 "remedy": "Try again. If it was out of memory, choose a smaller model or 4bit."}
 

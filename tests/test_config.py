@@ -164,7 +164,8 @@ def test_every_setting_is_read_on_the_journey_of_a_run(monkeypatch, folders, qui
     from core.desk import Desk
     from core.model.hardware import Device, Formats
     from core.model.load import load_base
-    from core.training import engine, run
+    from core.training import engine, notify, run
+    from core.training.queue import Queue
 
     rows = tmp_path / "rows.jsonl"  # one of them too long
     rows.write_text("".join(json.dumps({"question": "?", "answer": "yes " * count}) + "\n"
@@ -178,6 +179,8 @@ def test_every_setting_is_read_on_the_journey_of_a_run(monkeypatch, folders, qui
     engine.train(work, folders)
     list(Talk(folders).answer({}, [work.id], [{"role": "user", "content": "Hi?"}],
                               {"max_new_tokens": 1}))
+    notify.tell_end(work)
+    Queue(folders)._requeued_by_itself(work, replace(work.status(), state="interrupted"))
     # What a machine without a fast GPU may lack is asked of the function alone.
     monkeypatch.setattr("core.model.load.AutoModelForCausalLM.from_pretrained",
                         lambda *_, **options: options["quantization_config"] and _Shape())

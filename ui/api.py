@@ -10,7 +10,8 @@ from core.config import Config
 from core.data.samples import list_samples
 from core.model.catalog import load_catalog
 from core.presets import DEFAULT, list_presets, load_preset
-from core.training.run import Run, delete_run, find_run
+from core.training import trash
+from core.training.run import Run, find_run
 from ui import sampling
 from ui.services import Services, friendly
 
@@ -63,8 +64,8 @@ def add(services: Services) -> None:
         return [_told(run) for run in services.runs()]
 
     def remove_run(run_id: str) -> str:
-        """Deletes a run that isn't at work."""
-        delete_run(find_run(services.folders.runs, run_id))
+        """Moves a run that isn't at work to the trash."""
+        trash.throw_away(find_run(services.folders.runs, run_id), services.folders)
         return run_id
 
     for endpoint in (settings, list_choices, describe, preview, start_training, run_status,

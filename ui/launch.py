@@ -36,7 +36,7 @@ def start(services: Services, port: int) -> tuple[gr.Blocks, str]:
         server_name=HOST, server_port=free_port(port), prevent_thread_lock=True, quiet=True,
         share=False, run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False,
         pwa=True, max_file_size=UPLOAD_LIMIT, theme=theme.theme(), footer_links=["settings"],
-        css_paths=[services.folders.assets / "style.css"],
+        css_paths=[services.folders.assets / name for name in ("style.css", "runs.css")],
         favicon_path=services.folders.assets / "logo.svg",
         app_kwargs={"middleware": [Middleware(Guard)]})
     services.queue.start()

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from core.config import TARGET_PRESETS, Config
+from core.config import TARGET_PRESETS, TRACKERS, Config
 from core.data.samples import list_samples
 from core.errors import UserError
 from core.model.catalog import load_catalog
@@ -44,7 +44,7 @@ def build(services: Services) -> gr.Blocks:
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare_tab = compare.draw()
             with gr.Tab("Runs", id="runs") as runs_page:
-                runs_tab = runs.draw()
+                runs_tab = runs.draw(services)
 
         def on_settings_changed(*values: Any) -> list[Any]:
             raw = form.raw(values)
@@ -64,6 +64,8 @@ def build(services: Services) -> gr.Blocks:
             run = services.start(form.raw(values))
             if waiting:
                 gr.Info(f"It waits in line: '{waiting[0].id}' comes first.")
+            for doubt in run.facts("forewarned").get("notices", []):
+                gr.Warning(doubt)
             return [gr.update(selected="train"), *train.watch(run.id)]
 
         def on_load() -> list[Any]:
@@ -80,8 +82,8 @@ def build(services: Services) -> gr.Blocks:
         train.connect(train_tab, services)
         chat.connect(chat_tab, form, services)
         compare.connect(compare_tab, services)
-        runs.connect(runs_tab, form, services, after=replaced, to_watch={
-            "fn": lambda run_id: [gr.update(selected="train"), *train.watch(run_id)],
+        runs.connect(runs_tab, form, services, after_use=replaced, to_watch={
+            "fn": lambda event: [gr.update(selected="train"), *train.watch(event.run_id)],
             "outputs": [tabs, train_tab.view, train_tab.watched]})
         _follow_changes(form, changed, previewed, described)
         start.click(friendly(on_start_clicked), form.widgets,
@@ -90,8 +92,7 @@ def build(services: Services) -> gr.Blocks:
                          api_visibility="private", show_progress="hidden")
         compare_page.select(lambda run: compare.refresh(services, run), compare_tab.run,
                             compare_tab.run, api_visibility="private", show_progress="hidden")
-        runs_page.select(lambda run: runs.refresh(services, run), runs_tab.chosen,
-                         [runs_tab.table, runs_tab.chosen], api_visibility="private",
+        runs_page.select(runs.look_again, runs_tab.view, runs_tab.view, api_visibility="private",
                          show_progress="hidden")
         loaded = page.load(on_load, None, [*form.widgets, train_tab.view, train_tab.watched],
                            api_visibility="private", show_progress="hidden")
@@ -125,7 +126,7 @@ def _choices(services: Services) -> dict[str, list]:
     return {"dataset": samples + own, "base_model": models,
             "target_modules": list(TARGET_PRESETS), "modules_to_save": ["lm_head", "embed_tokens"],
             "prompt_column": [""], "input_column": [""], "answer_column": [""],
-            "system_column": [""]}
+            "system_column": [""], "trackers": list(TRACKERS)}
 
 
 def _chips(raw: dict[str, Any], services: Services) -> list[tuple[str, str]]:

@@ -1,25 +1,30 @@
 """A run's folder to what the live view draws: tiles, curves, log."""
 
-import math
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from core.config import Config
 from core.errors import UserError
+from core.training.metrics import Measured, Reader
 from core.training.run import FINAL, Run, Status, find_run
 from ui import words
 
 MOST_POINTS = 600
 LOG_LINES = 200
+VIEWS_KEPT = 8
 CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
 
 
-def reader(runs: Path) -> Callable[[list[str]], dict[str, Any]]:
+def reader(runs: Path, measurements: Reader) -> Callable[[list[str]], dict[str, Any]]:
     """The server function of the live view: [run id, revision that is shown] to the view, or to the
-    revision alone when nothing changed."""
+    revision alone when nothing changed. A view is made once, however many pages ask for it."""
+    made: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+    lock = threading.Lock()
+
     def read_run(asked: list[str]) -> dict[str, Any]:
         run_id, revision = asked
         try:
@@ -27,7 +32,14 @@ def reader(runs: Path) -> Callable[[list[str]], dict[str, Any]]:
         except UserError as error:
             return _gone(run_id, error)
         current = _revision(run)
-        return {"revision": current} if current == revision else view(run, current)
+        if current == revision:
+            return {"revision": current}
+        with lock:
+            if (run_id, current) not in made:
+                made[run_id, current] = view(run, current, measurements)
+                if len(made) > VIEWS_KEPT:
+                    made.popitem(last=False)
+            return made[run_id, current]
 
     return read_run
 
@@ -36,7 +48,8 @@ def _gone(run_id: str, error: UserError) -> dict[str, Any]:
     return {"revision": "gone", "run_id": run_id, "name": run_id, "subtitle": "", "state": "failed",
             "words": error.problem, "remedy": error.remedy, "detail": "", "phase": "", "step": 0,
             "total_steps": 0, "epoch": 0, "epochs": 0, "elapsed_seconds": 0, "left_seconds": None,
-            "tiles": [], "series": {name: [] for name in CURVES}, "log": [], "notices": []}
+            "tiles": [], "series": {name: [] for name in CURVES}, "log": [], "notices": [],
+            "warnings": []}
 
 
 def _revision(run: Run) -> str:
@@ -46,13 +59,16 @@ def _revision(run: Run) -> str:
     return f"{run.written_at()}-{sizes[0]}-{sizes[1]}-{run.status().state}"
 
 
-def view(run: Run, revision: str) -> dict[str, Any]:
+def view(run: Run, revision: str, measurements: Reader) -> dict[str, Any]:
     """Everything the live view shows; numbers that aren't finite arrive as None."""
-    status, records = run.status(), run.metrics()
+    status = run.status()
     try:
         config = run.config()
     except UserError as error:
         return _gone(run.id, error)
+    with measurements.read(run.folder) as measured:
+        tiles = _tiles(measured, config)
+        series = {name: measured.curves[name].thinned(MOST_POINTS) for name in CURVES}
     until = status.ended if status.state in FINAL else time.time()
     return {
         "revision": revision, "run_id": run.id, "name": run.id,
@@ -62,9 +78,9 @@ def view(run: Run, revision: str) -> dict[str, Any]:
         "detail": status.detail, "phase": status.phase, "step": status.step,
         "total_steps": status.total_steps, "epoch": status.epoch, "epochs": config.epochs,
         "elapsed_seconds": until - status.started if status.started else 0,
-        "left_seconds": _left(status), "tiles": _tiles(records, config),
-        "series": {name: thinned(_curve(records, name)) for name in CURVES},
-        "log": _last_lines(run.log), "notices": _notices(run)}
+        "left_seconds": _left(status), "tiles": tiles, "series": series,
+        "log": _last_lines(run.log), "notices": _notices(run),
+        "warnings": _warnings(run)}
 
 
 def _left(status: Status) -> float | None:
@@ -75,31 +91,8 @@ def _left(status: Status) -> float | None:
     return (time.time() - status.stepping_since) / done * (status.total_steps - status.step)
 
 
-def _curve(records: list[dict], name: str) -> list[tuple[float, float | None]]:
-    points = [(r["step"], r[name] if math.isfinite(r[name]) else None)
-              for r in records if name in r and "step" in r]
-    return sorted(points, key=lambda point: point[0])
-
-
-def thinned(points: list[tuple[float, float | None]], most: int = MOST_POINTS
-            ) -> list[tuple[float, float | None]]:
-    """At most about `most` points: the lowest and the highest of each stretch, so no spike is
-    lost."""
-    if len(points) <= most:
-        return points
-    stretch = math.ceil(len(points) / (most // 2))
-    kept = []
-    for start in range(0, len(points), stretch):
-        part = points[start:start + stretch]
-        known = [p for p in part if p[1] is not None] or part[:1]
-        ends = {min(known, key=lambda p: p[1] or 0), max(known, key=lambda p: p[1] or 0)}
-        kept += sorted(ends, key=lambda p: p[0])
-    return kept
-
-
-def _tiles(records: list[dict], config: Config) -> list[dict[str, Any]]:
-    train = [r for r in records if "loss" in r]
-    held = [r for r in records if "eval_loss" in r]
+def _tiles(measured: Measured, config: Config) -> list[dict[str, Any]]:
+    train, held = list(measured.recent), measured.held_out
     tiles = []
     if train:
         recent = train[-11]["loss"] if len(train) > 10 else train[0]["loss"]
@@ -140,6 +133,13 @@ def _memory_tile(last: dict) -> list[dict[str, Any]]:
         return [_tile("memory", "GPU memory, peak", words.memory(last["gpu_bytes"]),
                       note=f"RAM {ram}")]
     return [_tile("memory", "RAM", ram)] if ram else []
+
+
+def _warnings(run: Run) -> list[str]:
+    """What a person should know of a run that went, or goes, another way than they think."""
+    return [*run.config_problems(), *run.facts("forewarned").get("notices", []),
+            *(sentence for name in ("resumed", "trackers", "verdict")
+              for sentence in run.facts(name).get("notices", []))]
 
 
 def _notices(run: Run) -> list[str]:

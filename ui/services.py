@@ -13,18 +13,24 @@ from core.errors import UserError
 from core.files import Folders, write_json
 from core.presets import DEFAULT, load_preset
 from core.process import Process
+from core.training.archive import Archive, describe
+from core.training.line import grid
+from core.training.metrics import Reader
 from core.training.queue import Queue
 from core.training.run import Run, list_runs
 
 
 @dataclass(frozen=True)
 class Services:
-    """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs."""
+    """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs, `archive`
+    knows all runs at a glance, `reader` what each has measured."""
 
     folders: Folders
     desk: Process
     chat: Process
     queue: Queue
+    reader: Reader
+    archive: Archive
 
     def runs(self) -> list[Run]:
         return list_runs(self.folders.runs)
@@ -45,8 +51,20 @@ class Services:
         """Check settings against the data set, the model and this machine; then put the run in
         the line. UserError before anything is written, where something doesn't fit."""
         config = Config.parse(raw)
-        self.desk.call("check", settings=config.to_dict())
-        return self.queue.submit(config)
+        doubts = self.desk.call("check", settings=config.to_dict())
+        run = self.queue.submit(config)
+        run.write_facts("forewarned", {"notices": doubts})
+        return run
+
+    def start_grid(self, raw: dict[str, Any], values: dict[str, str]) -> list[Run]:
+        """A run for each combination of the values that settings are given, under one tag."""
+        configs = grid(Config.parse(raw), values)
+        for config in configs:
+            self.desk.call("check", settings=config.to_dict())
+        runs = [self.queue.submit(config) for config in configs]
+        for run in runs:
+            describe(run, tags=[f"grid {runs[0].id[:15]}"])
+        return runs
 
 
 def friendly(function: Callable) -> Callable:

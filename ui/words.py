@@ -1,8 +1,13 @@
 """Numbers, times and small pieces of HTML as a person reads them."""
 
 import html
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from core.errors import UserError
 
@@ -39,6 +44,20 @@ def model_name(base_model: str) -> str:
 
 def data_name(dataset: str) -> str:
     return dataset.rstrip("/").rpartition("/")[2].removeprefix("sample:")
+
+
+def opened(folder: Path) -> str:
+    """Show a folder in this machine's file manager, where it has one; says where it is."""
+    if sys.platform == "win32":
+        os.startfile(folder)
+        return f"Opened {folder}."
+    opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
+    if opener and (sys.platform == "darwin" or os.environ.get("DISPLAY")
+                   or os.environ.get("WAYLAND_DISPLAY")):
+        subprocess.Popen([opener, str(folder)], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+        return f"Opened {folder}."
+    return f"The folder is {folder}."
 
 
 def note(text: str, level: str = "info") -> str:

@@ -18,9 +18,23 @@ class ProgressSettings:
         choices=("epoch", "steps", "never"))
     save_steps: int = setting(50, "progress", "Save every … steps", "With 'steps'.", low=1)
     save_total_limit: int = setting(
-        2, "progress", "Checkpoints kept", "Older ones are deleted; the best is kept.", low=1)
+        2, "progress", "Checkpoints kept",
+        "So many of the newest, and the best besides; older ones are deleted.", low=1)
     logging_steps: int = setting(
         1, "progress", "Log every … steps", "How often a point is drawn.", low=1)
     early_stopping_patience: int = setting(
         0, "progress", "Early stopping", "Ends after so many evaluations without a better loss, "
         "keeps the best, and saves at each evaluation. 0: off.", low=0)
+    resume_tries: int = setting(
+        0, "progress", "Resume by itself",
+        "How often a run that was interrupted (a restart, a killed trainer) goes on by itself "
+        "without getting further in between. 0: it waits for you.", low=0, high=100)
+    trackers: tuple[str, ...] = setting(
+        (), "progress", "Trackers",
+        "Also report to these, where installed: trackio, wandb, mlflow, "
+        "swanlab. Keys come from their own environment variables. TensorBoard files are always "
+        "written.")
+    webhook_url: str = setting(
+        "", "progress", "Webhook",
+        "This address is sent the run's name, state and losses as JSON when it ends. Empty: none. "
+        "It is kept in the run's settings.")

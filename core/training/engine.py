@@ -4,25 +4,29 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerState
 
 from core.config import Config
 from core.data import build as data
 from core.data.pack import collator
-from core.files import Folders
+from core.errors import UserError
+from core.files import Folders, put_in_place
 from core.model import hub, load, lora
 from core.model.attention import rows_stay_apart, use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
-from core.training import card
+from core.training import card, trackers, verdict
+from core.training.checkpoint import STATE, newest_whole
 from core.training.environment import describe_environment
 from core.training.loss import learned_loss, loss_and_count, token_loss
-from core.training.recorder import Recorder
+from core.training.recorder import Recorder, StopAsked
 from core.training.run import Run, adapter_folder
+from core.training.saver import Draws, MissedEvaluation, Saver, clear_leftovers, is_complete
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,64 @@ def train(run: Run, folders: Folders) -> None:
     formats = choose_formats(config, device)
     if device.kind == "cpu" and hasattr(os, "nice"):
         os.nice(5)  # so that the page stays quick while all cores are at work
+    clear_leftovers(run)
     parts = build(run, config, folders, device, formats)
     initial = _keep_initial_adapter(run, config, parts.model)
+    began_with = verdict.weights_mark(parts.model)
     trainer = make_trainer(run, config, parts)
-    checkpoint = run.last_checkpoint()
-    run.forget_steps_after(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if parts.held_out and config.eval_every != "never" and _last_evaluated(run) != \
-            trainer.state.global_step:
-        trainer.evaluate()
-    save(run, config, parts, initial)
+    learn(run, config, trainer)
     stopped = run.stop_asked() == "save"
+    if not stopped and parts.held_out and config.eval_every != "never" \
+            and _last_evaluated(run) != trainer.state.global_step:
+        trainer.evaluate()
+    end(run, config, parts, trainer, initial, began_with, stopped)
+
+
+def learn(run: Run, config: Config, trainer: Trainer) -> None:
+    """Train, from the newest whole checkpoint where there is one, to the end or to a Stop."""
+    checkpoint, damaged = newest_whole(run.checkpoints)
+    for sentence in [*damaged, *run.config_problems()]:
+        print(sentence, flush=True)
+    run.write_facts("resumed", {"notices": damaged})
+    run.forget_steps_after(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
+    state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
+    if state and is_complete(state, config.early_stopping_patience):
+        trainer.state = state
+        best = run.checkpoints / f"checkpoint-{state.best_global_step}"
+        keeps_best = trainer.args.load_best_model_at_end and best.is_dir()
+        _load_weights(trainer, best if keeps_best else checkpoint)
+        return
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except StopAsked:  # in an evaluation: the state is that of the step before it
+        if not (run.checkpoints / f"checkpoint-{trainer.state.global_step}").is_dir():
+            heard = trainer.args, trainer.state, trainer.control
+            trainer.callback_handler.on_epoch_end(*heard)  # Draws goes back to that step
+            trainer._save_checkpoint(trainer.model, None)
+            trainer.callback_handler.on_save(*heard)
+        if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
+            _load_weights(trainer, Path(trainer.state.best_model_checkpoint))
+
+
+def _load_weights(trainer: Trainer, checkpoint: Path) -> None:
+    trainer.model.load_adapter(str(checkpoint), "default", is_trainable=True)
+
+
+def end(run: Run, config: Config, parts: Parts, trainer: Trainer, initial: Path | None,
+        began_with: dict, stopped: bool) -> None:
+    """Save the adapter, look whether anything was learned, and say how it ended."""
+    step = trainer.state.global_step
+    if step == 0:
+        run.update(state="stopped", phase="", ended=time.time(), step=0,
+                   words="Stopped before the first step was done; nothing was learned.")
+        return
+    save(run, config, parts, initial)
+    nothing, signs = verdict.judge(run, config, began_with, verdict.weights_mark(parts.model))
+    run.write_facts("verdict", {"notices": signs})
+    if nothing and not stopped:
+        raise UserError("The run came to its end, but it learned nothing.", nothing)
     run.update(state="stopped" if stopped else "finished", phase="", ended=time.time(),
-               step=trainer.state.global_step, words=_summary(run, trainer, stopped))
+               step=step, words=_summary(run, trainer, stopped))
 
 
 def build(run: Run, config: Config, folders: Folders, device: Device, formats: Formats) -> Parts:
@@ -109,7 +158,7 @@ def _rows(examples: list[data.Example]) -> list[dict[str, list[int]]]:
 def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     """transformers' Trainer on our rows, reporting to the run's folder."""
     recorder = Recorder(run, parts.device)
-    callbacks: list[TrainerCallback] = [recorder]
+    callbacks: list[TrainerCallback] = [recorder, Draws(), Saver(run, config.save_total_limit)]
     if config.early_stopping_patience and parts.held_out:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = Trainer(
@@ -117,12 +166,17 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
         train_dataset=parts.train, eval_dataset=parts.held_out or None,
         data_collator=collator(parts.packing, parts.tokenizer.pad_token_id),
         compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
-        compute_metrics=token_loss,
-        callbacks=callbacks)
+        compute_metrics=token_loss, callbacks=[*callbacks, *trackers.callbacks(run, config)])
     trainer.remove_callback(PrinterCallback)
-    if parts.held_out and config.eval_every != "never" and _hides_base(config):
-        recorder.measure_base = trainer.evaluate
+    if parts.held_out and config.eval_every != "never":
+        trainer.add_callback(MissedEvaluation(run, trainer.evaluate))
+        if _hides_base(config):
+            recorder.measure_base = _measure_base(trainer)
     return trainer
+
+
+def _measure_base(trainer: Trainer) -> Callable[[], Any]:
+    return lambda: trainer.evaluate(metric_key_prefix="base")
 
 
 def _hides_base(config: Config) -> bool:
@@ -143,14 +197,16 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
     per_epoch = max(1, math.ceil(passes / config.gradient_accumulation))
     steps = config.max_steps or math.ceil(config.epochs * per_epoch)
     arguments = TrainingArguments(
-        output_dir=str(run.checkpoints), report_to=[], disable_tqdm=True, label_names=["labels"],
+        output_dir=str(run.saving), report_to=[], disable_tqdm=True, label_names=["labels"],
         remove_unused_columns=False, use_cpu=parts.device.kind == "cpu", seed=config.seed,
         num_train_epochs=config.epochs, max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate, lr_scheduler_type=config.lr_scheduler,
-        warmup_steps=math.ceil(config.warmup_ratio * steps), weight_decay=config.weight_decay,
+        # The first step of a warm-up does nothing, so a run of one step has none.
+        warmup_steps=min(steps - 1, math.ceil(config.warmup_ratio * steps)),
+        weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm, optim=config.optimizer,
         bf16=parts.formats.precision == "bf16", fp16=parts.formats.precision == "fp16",
         gradient_checkpointing=config.gradient_checkpointing,
@@ -159,7 +215,7 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         neftune_noise_alpha=config.neftune_noise_alpha or None,
         eval_strategy=evaluate, eval_steps=config.eval_steps,
         eval_on_start=evaluate != "no" and not _hides_base(config),
-        save_strategy=save_every, save_steps=save_steps, save_total_limit=config.save_total_limit,
+        save_strategy=save_every, save_steps=save_steps, data_seed=config.seed,
         load_best_model_at_end=keep_best, metric_for_best_model="eval_token_loss",
         greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
@@ -187,8 +243,7 @@ def save(run: Run, config: Config, parts: Parts, initial: Path | None) -> None:
     parts.model.save_pretrained(aside, **options)
     parts.tokenizer.save_pretrained(aside)
     (aside / "README.md").write_text(card.model_card(run, config), encoding="utf-8")
-    shutil.rmtree(run.adapter, ignore_errors=True)
-    os.replace(aside, run.adapter)
+    put_in_place(aside, run.adapter)
 
 
 def _last_evaluated(run: Run) -> int:

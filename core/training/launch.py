@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from core.training import alive
 from core.training.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -25,25 +26,37 @@ class Launcher:
     def __init__(self, log: Path):
         self._log = log
         self._spare: subprocess.Popen | None = None
+        self._spare_devices: tuple[str, ...] = ()
 
-    def prepare(self) -> None:
-        """Start a spare unless one stands ready."""
-        if self._spare is None or self._spare.poll() is not None:
-            with self._log.open("ab") as log:
-                self._spare = subprocess.Popen(
-                    [sys.executable, "-m", "core.training.worker"], stdin=subprocess.PIPE,
-                    stdout=log, stderr=log, cwd=ROOT, text=True, start_new_session=True)
+    def prepare(self, devices: tuple[str, ...] = ()) -> None:
+        """Start a spare that sees these devices unless one stands ready. Libraries look at the
+        devices when they are imported, so one that sees others is of no use."""
+        if self._spare is not None and self._spare.poll() is None:
+            if self._spare_devices == devices:
+                return
+            self.dismiss()
+        seen = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+        with self._log.open("ab") as log:
+            self._spare = subprocess.Popen(
+                [sys.executable, "-m", "core.training.worker"], stdin=subprocess.PIPE,
+                stdout=log, stderr=log, cwd=ROOT, text=True, start_new_session=True,
+                env={**os.environ, **seen})
+        self._spare_devices = devices
 
-    def launch(self, run: Run) -> subprocess.Popen:
+    def launch(self, run: Run, devices: tuple[str, ...] = ()) -> subprocess.Popen:
         """The process that works on `run` from now on. The run's status names it before it gets
         the word, so that no look at the folder finds it without a worker."""
-        self.prepare()
+        self.prepare(devices)
         worker, self._spare = self._spare, None
-        run.update(state="starting", words="The trainer starts.", pid=worker.pid,
-                   pid_started=_start_time(worker.pid), started=time.time(), ended=0.0, remedy="",
-                   detail="")
-        worker.stdin.write(f"{run.folder}\n")
-        worker.stdin.close()
+        run.update(state="starting", words="The trainer starts.", phase="", pid=worker.pid,
+                   pid_started=alive.start_time(worker.pid), boot=alive.boot_id(),
+                   memory_kills=alive.memory_kills(), devices=devices, started=time.time(),
+                   ended=0.0, remedy="", detail="")
+        try:
+            worker.stdin.write(f"{run.folder}\n")
+            worker.stdin.close()
+        except BrokenPipeError:
+            return worker  # it has died; the queue finds the run interrupted
         return worker
 
     def dismiss(self) -> None:
@@ -54,19 +67,24 @@ class Launcher:
 
 
 def kill(pid: int, force: bool) -> None:
-    """Ask a trainer and its children to end, or end them."""
+    """Ask a trainer and its children to end, or end them, those in groups of their own too."""
     if os.name == "nt":
         subprocess.run(["taskkill", "/T", *(["/F"] if force else []), "/PID", str(pid)],
                        capture_output=True, check=False)
         return
+    number = signal.SIGKILL if force else signal.SIGTERM
+    for child in _descendants(pid):
+        child.send_signal(number)
     try:
-        os.killpg(pid, signal.SIGKILL if force else signal.SIGTERM)
+        os.killpg(pid, number)
     except ProcessLookupError:
         return  # it ended by itself
 
 
-def _start_time(pid: int) -> float:
+def _descendants(pid: int) -> list[psutil.Process]:
+    """Those that left the trainer's group, which a signal to the group wouldn't reach."""
     try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0  # it is gone already; its run will be found interrupted
+        return [child for child in psutil.Process(pid).children(recursive=True)
+                if os.getpgid(child.pid) != pid]
+    except (psutil.Error, ProcessLookupError):
+        return []

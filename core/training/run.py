@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from core.config import Config, load_yaml
+from core.config import Config, read_settings
 from core.errors import UserError
 from core.files import append_json_line, read_json_lines, write_json, write_whole
+from core.training.alive import is_alive, why_gone
+from core.training.checkpoint import list_checkpoints
 
 ACTIVE = ("starting", "running", "stopping")
 EXIT_DISK_FULL = 28  # a worker's exit code when it couldn't even write its last words
@@ -21,8 +21,11 @@ FINAL = ("finished", "stopped", "failed", "interrupted")
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. Times are seconds since 1970; `pid` with `pid_started` names the
-    worker's process beyond doubt, since pids are used again."""
+    """Where a run stands. Times are seconds since 1970. `pid` with `pid_started` (alive.start_time)
+    and `boot` (alive.boot_id) names the worker's process beyond doubt, since pids are used again;
+    `memory_kills` is alive.memory_kills when it began. `devices` are the GPUs it may use, as
+    CUDA_VISIBLE_DEVICES names them. `tries` counts how often it went on by itself from the
+    checkpoint of step `tried_from`."""
 
     state: str = "queued"
     words: str = "Waits for its turn."
@@ -34,6 +37,11 @@ class Status:
     epoch: float = 0.0
     pid: int = 0
     pid_started: float = 0.0
+    boot: str = ""
+    memory_kills: int = 0
+    devices: tuple[str, ...] = ()
+    tries: int = 0
+    tried_from: int = 0
     created: float = field(default_factory=time.time)
     started: float = 0.0
     stepping_since: float = 0.0
@@ -61,24 +69,38 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def saving(self) -> Path:
+        """Where a checkpoint is written before it gets its place."""
+        return self.folder / "checkpoint.part"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 
     def config(self) -> Config:
-        return load_yaml(self.folder / "config.yaml")
+        """Its settings; those that another version wrote are read as far as they are known."""
+        return Config.forgiving(read_settings(self.folder / "config.yaml"))[0]
+
+    def config_problems(self) -> list[str]:
+        return Config.forgiving(read_settings(self.folder / "config.yaml"))[1]
 
     def status(self) -> Status:
         """The state as it is: a worker that is gone can't be running, whatever the file says."""
+        status = self.written_status()
+        if status.state in ACTIVE and not is_alive(status.pid, status.pid_started):
+            return interrupted(status)
+        return status
+
+    def written_status(self) -> Status:
+        """What the status file says."""
         try:
             raw = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
             known = {f.name for f in fields(Status)}
             status = Status(**{name: raw[name] for name in raw if name in known})
+            return replace(status, devices=tuple(status.devices))
         except (OSError, ValueError, TypeError):
             return Status(state="failed", words="The run's status can't be read.",
                           remedy="Its folder may be damaged.", created=0.0)
-        if status.state in ACTIVE and not is_alive(status.pid, status.pid_started):
-            return interrupted(status)
-        return status
 
     def written_at(self) -> int:
         """When the status was last written, in nanoseconds; 0 where it can't be read."""
@@ -140,34 +162,18 @@ class Run:
         (self.folder / "stop").unlink(missing_ok=True)
 
     def drop_unfinished_checkpoints(self) -> None:
-        for folder in self.checkpoints.glob("checkpoint-*"):
-            if not (folder / "trainer_state.json").is_file():
-                shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.saving, ignore_errors=True)
 
     def last_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint, or None. transformers writes trainer_state.json last."""
-        found = [p for p in self.checkpoints.glob("checkpoint-*")
-                 if (p / "trainer_state.json").is_file()]
-        return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+        """The newest checkpoint, not yet checked, or None."""
+        return next(iter(list_checkpoints(self.checkpoints)), None)
 
 
 def interrupted(status: Status) -> Status:
     """The status of a run whose worker is gone without a last word."""
+    words, remedy = why_gone(status.boot, status.memory_kills, status.step)
     return replace(status, state="interrupted", ended=status.ended or time.time(), phase="",
-                   words=f"The trainer ended without a word at step {status.step}: it was killed, "
-                         "or the machine was switched off.",
-                   remedy="Resume goes on from the last checkpoint. If it was killed for using too "
-                          "much memory, lower Batch size or Max length first.")
-
-
-def is_alive(pid: int, started: float) -> bool:
-    """Whether the very process that had this pid is still there."""
-    try:
-        process = psutil.Process(pid) if pid else None
-        return (process is not None and abs(process.create_time() - started) < 2.0
-                and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+                   words=words, remedy=remedy)
 
 
 def create(config: Config, runs: Path) -> Run:
@@ -229,10 +235,3 @@ def adapter_folder(config: Config, runs: Path) -> str | None:
         raise UserError(f"There is no adapter in '{folder}'.",
                         "Choose a finished run or a folder with adapter_config.json.")
     return str(folder)
-
-
-def delete_run(run: Run) -> None:
-    """UserError while it is at work."""
-    if run.status().state in ACTIVE:
-        raise UserError(f"The run '{run.id}' is at work.", "Stop it first.")
-    shutil.rmtree(run.folder)

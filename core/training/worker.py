@@ -1,6 +1,7 @@
 """The process in which a run works: imports first, then waits for the folder of its run."""
 
 import errno
+import faulthandler
 import os
 import sys
 import time
@@ -13,15 +14,22 @@ from core.quiet import quieten
 def main() -> None:
     """Reads a run's folder from standard input; an input that closes first means: not needed."""
     quieten()
-    from core.errors import UserError
-    from core.files import default_folders
-    from core.training import engine
-    from core.training.run import EXIT_DISK_FULL, Run
+    from core.training import engine  # noqa: F401  the imports that take seconds
 
     line = sys.stdin.readline().strip()
-    if not line:
-        return
-    run = Run(Path(line))
+    if line:
+        work(Path(line))
+
+
+def work(folder: Path) -> None:
+    """Work on a run to an end that its folder tells."""
+    from core.errors import UserError
+    from core.files import default_folders
+    from core.training import engine, notify
+    from core.training.explain import explain
+    from core.training.run import EXIT_DISK_FULL, Run
+
+    run = Run(folder)
     _write_to(run.log)
     try:
         try:
@@ -31,6 +39,7 @@ def main() -> None:
         except Exception as error:  # the worker's last frame: everything ends as a state with words
             traceback.print_exc()
             _fail(run, *explain(error), traceback.format_exc())
+        notify.tell_end(run)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             sys.exit(EXIT_DISK_FULL)
@@ -43,6 +52,7 @@ def _write_to(log: Path) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
+    faulthandler.enable(2)  # a crash inside a library leaves its stack there
 
 
 def _fail(run, words: str, remedy: str, detail: str) -> None:
@@ -50,25 +60,6 @@ def _fail(run, words: str, remedy: str, detail: str) -> None:
     print(words, remedy, flush=True)
     run.update(state="failed", words=words, remedy=remedy, detail=detail, phase="",
                ended=time.time())
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """What happened and what to do, for errors that a person can act on; else that it is a bug."""
-    text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text \
-            or isinstance(error, MemoryError):
-        return ("The memory of the device ran out.",
-                "Choose 4bit base weights, a smaller Batch size or Max length, or Gradient "
-                "checkpointing; then start again.")
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text \
-            or "inline_container" in text:  # torch's words when it can't write its file
-        return "The disk is full.", "Free some space, then resume from the last checkpoint."
-    if "CUDA error" in text:
-        return (f"The GPU reported an error: {text.splitlines()[0]}",
-                "Resume from the last checkpoint; if it comes back, restart the machine.")
-    return (f"The trainer stopped on an unexpected error: {type(error).__name__}: "
-            f"{(text.splitlines() or [''])[0]}",
-            "Nothing saved so far is lost. The details below help whoever mends it.")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from core.config import Config
 from core.errors import UserError
-from core.training import launch, run
+from core.training import launch, line, run
 from core.training.queue import Queue
 from core.training.run import ACTIVE, FINAL, Run, Status, is_alive
 
@@ -36,6 +36,16 @@ if not line:
 run = Run(Path(line))
 part = run.config().instruction
 run.update(state="running", words="Trains.", total_steps=9, step=3)
+if part == "crash":
+    run.log.write_text("the last words\\n")
+    os.kill(os.getpid(), signal.SIGSEGV)
+if part == "children":
+    import subprocess
+    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while part == "children":
+    time.sleep(0.02)
 if part == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 while part in ("wait", "deaf"):
@@ -215,6 +225,93 @@ def test_runs_that_wait_are_started_by_the_next_server(actor, make_queue, settle
     work = run.create(part("finish"), folders.runs)
     make_queue()
     assert settles(work).state == "finished"
+
+
+def test_a_run_that_was_interrupted_goes_on_by_itself_if_asked_but_not_for_ever(
+        actor, make_queue, wait_for):
+    work = make_queue().submit(replace(part("die"), resume_tries=2))
+    wait_for(lambda: work.written_status().state == "interrupted", "it is given up", SECONDS)
+    assert work.status().tries == 2
+    assert work.log.read_text().count("goes on by itself") == 2
+
+
+def test_a_run_that_was_interrupted_while_no_server_was_there_goes_on_at_the_next(
+        actor, make_queue, settles, folders):
+    work = run.create(replace(part("finish"), resume_tries=1), folders.runs)
+    work.update(state="running", pid=2**22 + 1, boot="before the restart", step=4)
+    make_queue()
+    settles(work, "finished")
+
+
+def test_waiting_runs_are_done_in_the_order_that_a_person_gave_them(actor, make_queue, settles):
+    queue = make_queue()
+    busy = queue.submit(part("wait"))
+    settles(busy, "running")
+    first, second, third = [queue.submit(part("finish")) for _ in range(3)]
+    line.move(queue._folders.runs, third.id, -2)
+    queue.stop(busy.id)
+    ended = [settles(each).started for each in (third, first, second)]
+    assert ended == sorted(ended)
+
+
+def test_a_run_that_is_held_lets_others_pass_until_it_is_released(actor, make_queue, settles):
+    queue = make_queue()
+    busy = queue.submit(part("wait"))
+    settles(busy, "running")
+    held, other = queue.submit(part("finish")), queue.submit(part("finish"))
+    line.hold(queue._folders.runs, held.id, True)
+    queue.stop(busy.id)
+    settles(other, "finished")
+    assert held.status().state == "queued"
+    line.hold(queue._folders.runs, held.id, False)
+    settles(held, "finished")
+
+
+def test_a_waiting_run_can_be_given_other_settings_and_a_working_one_can_not(
+        actor, make_queue, settles):
+    queue = make_queue()
+    busy = queue.submit(part("wait"))
+    settles(busy, "running")
+    waiting = queue.submit(part("die"))
+    line.edit(queue._folders.runs, waiting.id, part("finish"))
+    with pytest.raises(UserError, match="doesn't wait"):
+        line.edit(queue._folders.runs, busy.id, part("finish"))
+    queue.stop(busy.id)
+    settles(waiting, "finished")
+
+
+def test_each_gpu_works_on_a_run_of_its_own(actor, make_queue, settles, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-b")
+    queue = make_queue()
+    first, second, third = [queue.submit(part(name)) for name in ("wait", "wait", "finish")]
+    assert {settles(each, "running").devices for each in (first, second)} == {("0",), ("GPU-b",)}
+    assert third.status().state == "queued"
+    queue.stop(second.id)
+    assert settles(third).devices == settles(second).devices
+    assert first.status().state == "running"
+
+
+def test_a_crash_is_told_with_the_end_of_the_log(actor, make_queue, settles):
+    status = settles(make_queue().submit(part("crash")), "failed")
+    assert "SIGSEGV" in status.words and "the last words" in status.detail
+
+
+def test_what_made_room_for_a_run_is_told(actor, make_queue, settles):
+    work = make_queue(before_start=lambda: "The chat was ended.").submit(part("finish"))
+    settles(work)
+    assert "The chat was ended." in work.log.read_text()
+
+
+def test_stop_now_leaves_no_process_of_the_trainer(actor, make_queue, settles, wait_for):
+    queue = make_queue()
+    work = queue.submit(part("children"))
+    pid = settles(work, "running").pid
+    children = wait_for(lambda: (found := psutil.Process(pid).children()) and len(found) == 2
+                        and found, "its children were started", SECONDS)
+    queue.stop(work.id, at_once=True)
+    settles(work, "stopped")
+    wait_for(lambda: not any(psutil.pid_exists(child.pid) and child.status() != "zombie"
+                             for child in children), "its children are gone", SECONDS)
 
 
 def test_a_run_outlives_the_server_and_the_next_sees_it_end(actor, make_queue, settles):

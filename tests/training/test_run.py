@@ -6,22 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import psutil
 import pytest
 
 from core.config import Config
 from core.errors import UserError
+from core.training.alive import boot_id, is_alive, start_time
 from core.training.run import (
     ACTIVE,
     Run,
     Status,
     adapter_folder,
     create,
-    delete_run,
     find_run,
-    is_alive,
     list_runs,
 )
 
@@ -112,13 +111,35 @@ def test_a_run_whose_worker_is_gone_is_interrupted(state, run, dead_pid):
 
 def test_a_run_whose_worker_lives_is_as_its_file_says(run):
     me = psutil.Process()
-    run.write_status(Status(state="running", pid=me.pid, pid_started=me.create_time()))
+    run.write_status(Status(state="running", pid=me.pid, pid_started=start_time(me.pid)))
     assert run.status().state == "running"
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_worker_another(run, monkeypatch):
+    run.write_status(Status(state="running", pid=os.getpid(), boot=boot_id(),
+                            pid_started=start_time(os.getpid())))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(psutil, "boot_time", lambda: 0.0)
+    assert run.status().state == "running"
+
+
+def test_a_run_that_a_restart_of_the_machine_ended_says_so(run, dead_pid):
+    run.write_status(Status(state="running", pid=dead_pid, boot="another", step=5))
+    status = run.status()
+    assert status.state == "interrupted" and "restarted" in status.words
+
+
+def test_a_run_that_ran_out_of_memory_says_so(run, dead_pid, monkeypatch):
+    monkeypatch.setattr("core.training.alive.memory_kills", lambda: 3)
+    run.write_status(Status(state="running", pid=dead_pid, boot=boot_id(), memory_kills=2))
+    status = run.status()
+    assert status.state == "interrupted" and "memory" in status.words
+    assert "Batch size" in status.remedy
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_worker(run):
     run.write_status(Status(state="running", pid=os.getpid(),
-                            pid_started=psutil.Process().create_time() - 3600))
+                            pid_started=start_time(os.getpid()) - 3600))
     assert run.status().state == "interrupted"
 
 
@@ -126,7 +147,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_worker(run):
 def test_a_zombie_is_not_alive(wait_for):
     child = subprocess.Popen([sys.executable, "-c", ""])
     process = psutil.Process(child.pid)
-    started = process.create_time()
+    started = start_time(child.pid)
     wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, "the child ended")
     assert not is_alive(child.pid, started)
     child.wait()
@@ -153,7 +174,7 @@ def test_the_last_whole_checkpoint_is_the_one_with_the_highest_step(run):
     for step in (2, 10, 9):
         (run.checkpoints / f"checkpoint-{step}").mkdir(parents=True)
         (run.checkpoints / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    (run.checkpoints / "checkpoint-12").mkdir()  # cut off before its state was written
+    (run.checkpoints / "checkpoint-12.old").mkdir()
     assert run.last_checkpoint().name == "checkpoint-10"
 
 
@@ -161,16 +182,6 @@ def test_the_last_whole_checkpoint_is_the_one_with_the_highest_step(run):
 def test_a_run_that_is_not_there_is_told(run_id, folders):
     with pytest.raises(UserError, match="no run"):
         find_run(folders.runs, run_id)
-
-
-def test_a_run_is_deleted_whole_but_not_while_it_works(run, folders):
-    me = psutil.Process()
-    run.write_status(Status(state="running", pid=me.pid, pid_started=me.create_time()))
-    with pytest.raises(UserError, match="at work"):
-        delete_run(run)
-    run.write_status(replace(run.status(), state="finished"))
-    delete_run(run)
-    assert list_runs(folders.runs) == []
 
 
 def test_no_runs_folder_is_no_runs(tmp_path):
@@ -214,4 +225,4 @@ def test_a_run_that_was_moved_is_read_where_it_lies(run, tmp_path):
 
 def test_the_status_file_is_plain_json(run):
     raw = json.loads((run.folder / "status.json").read_text())
-    assert raw == asdict(run.status())
+    assert raw == json.loads(json.dumps(asdict(run.status())))

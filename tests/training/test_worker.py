@@ -11,25 +11,6 @@ from core.training import engine, worker
 from core.training.run import EXIT_DISK_FULL, Run, create
 
 
-class OutOfMemoryError(RuntimeError):
-    """Named as torch's."""
-
-
-@pytest.mark.parametrize("error, words", [
-    (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
-    (MemoryError(), "memory"),
-    (OSError(28, "No space left on device"), "disk"),
-    (RuntimeError("write: No space left on device (os error 28)"), "disk"),
-    (RuntimeError("CUDA error: an illegal memory access\nmore"), "illegal memory access"),
-    (KeyError("missing"), "KeyError"), (ValueError(), "ValueError"),
-])
-def test_an_error_is_explained_with_what_to_do(error, words):
-    problem, remedy = worker.explain(error)
-    assert words in problem and remedy
-    assert "\n" not in problem
-
-
 @pytest.fixture
 def work(folders, monkeypatch) -> Run:
     """A run whose worker is this process: its folder on standard input, its output kept here."""

@@ -26,7 +26,7 @@ def draw(services: Services) -> TrainTab:
         resume = gr.Button("Resume", elem_id="resume", interactive=False, min_width=120, scale=0)
     scripts = [(services.folders.assets / name).read_text() for name in ("chart.js", "run_view.js")]
     view = gr.HTML({"run_id": ""}, html_template="", js_on_load="".join(scripts),
-                   server_functions=[run_view.reader(services.folders.runs)],
+                   server_functions=[run_view.reader(services.folders.runs, services.reader)],
                    apply_default_css=False, elem_id="run-view")
     # Which run is shown, for the buttons; the view has it as its value.
     watched = gr.Textbox(visible=False, elem_id="watched")

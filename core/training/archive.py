@@ -1,0 +1,178 @@
+"""All runs at a glance: a summary of each, read again only when its files have changed."""
+
+import json
+import threading
+import time
+from dataclasses import fields
+from typing import Any
+
+from core.config import Config
+from core.errors import UserError
+from core.files import Folders, size_bytes, write_json
+from core.training import line
+from core.training.metrics import Reader
+from core.training.run import ACTIVE, FINAL, Run, list_runs
+
+SPARK_POINTS = 24
+KEPT = ".summaries.json"
+VERSION = 1
+PATIENCE_SECONDS = 0.6  # for one look; what isn't read by then is read at the next
+SAVE_SECONDS = 5.0
+FILES = ("status.json", "metrics.jsonl", "config.yaml", "about.json")
+
+
+class Archive:
+    """Summaries of the runs of a data folder. They are kept in a file of the runs folder, which may
+    be deleted at any time."""
+
+    def __init__(self, folders: Folders, reader: Reader):
+        self._folders, self._reader = folders, reader
+        self._known: dict[str, dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+        self._saved_at = 0.0
+
+    def look(self) -> dict[str, Any]:
+        """{"runs": [summary, the newest first], "unread": how many are not read yet, "waiting": ids
+        in their order, "held": ids}."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> dict[str, Any]:
+        known = self._load() if self._known is None else self._known
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        found, unread, changed = {}, 0, False
+        for run in list_runs(self._folders.runs):
+            stamp = _stamp(run)
+            summary = known.get(run.id)
+            if summary is None or summary["stamp"] != stamp or summary["state"] in ACTIVE:
+                if changed and time.monotonic() > deadline:
+                    unread += 1
+                    if summary is not None:
+                        found[run.id] = summary
+                    continue
+                summary, changed = {**summarize(run, self._reader), "stamp": stamp}, True
+            found[run.id] = summary
+        self._known = found
+        if changed:
+            self._save(found, unread)
+        now = line.read(self._folders.runs)
+        waiting = [Run(self._folders.runs / s["id"]) for s in found.values()
+                   if s["state"] == "queued"]
+        return {"runs": list(found.values()), "unread": unread,
+                "waiting": [run.id for run in now.sorted(waiting)] if waiting else [],
+                "held": list(now.held)}
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        try:
+            raw = json.loads((self._folders.runs / KEPT).read_text(encoding="utf-8"))
+            return dict(raw["runs"]) if raw["version"] == VERSION else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _save(self, found: dict[str, dict[str, Any]], unread: int) -> None:
+        if not unread and time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self._saved_at = time.monotonic()
+            try:
+                write_json(self._folders.runs / KEPT, {"version": VERSION, "runs": found})
+            except OSError:
+                return  # a full disk: they are read again by the next server
+
+
+def _stamp(run: Run) -> list[int]:
+    stamp = []
+    for name in FILES:
+        try:
+            about = (run.folder / name).stat()
+            stamp += [about.st_mtime_ns, about.st_size]
+        except OSError:
+            stamp += [0, 0]
+    return stamp
+
+
+def summarize(run: Run, reader: Reader) -> dict[str, Any]:
+    """What the list of runs shows of one."""
+    status = run.status()
+    try:
+        config = run.config()
+    except UserError:
+        config = None
+    with reader.read(run.folder) as measured:
+        effect = measured.effect(bool(config and config.early_stopping_patience))
+        spark = measured.curves["loss"].thinned(SPARK_POINTS)
+    last = next((value for _, value in reversed(spark) if value is not None), None)
+    about = run.facts("about")
+    until = status.ended if status.state in FINAL else time.time()
+    return {
+        "id": run.id, "state": status.state, "words": status.words, "step": status.step,
+        "total_steps": status.total_steps, "created": status.started or status.created,
+        "seconds": until - status.started if status.started else 0.0,
+        "model": config.base_model if config else "", "data": config.dataset if config else "",
+        "lora_r": config.lora_r if config else 0,
+        "learning_rate": config.learning_rate if config else 0.0,
+        "loss": last,
+        "before": effect[0] if effect else None, "after": effect[1] if effect else None,
+        "spark": [value for _, value in spark],
+        "tags": [str(tag) for tag in about.get("tags", [])], "note": str(about.get("note", "")),
+        "has_adapter": (run.adapter / "adapter_config.json").is_file(),
+        "has_notices": bool(run.facts("verdict").get("notices")),
+        "size_bytes": size_bytes(run.folder)}
+
+
+def describe(run: Run, tags: list[str] | None = None, note: str | None = None) -> None:
+    """Give a run tags and a note of the person's own."""
+    about = run.facts("about")
+    if tags is not None:
+        about["tags"] = sorted({tag.strip() for tag in tags if tag.strip()})
+    if note is not None:
+        about["note"] = note.strip()
+    run.write_facts("about", about)
+
+
+def differences(runs: list[Run]) -> list[dict[str, Any]]:
+    """Settings, data and machine of several runs, where they differ, and their results:
+    [{"group", "name", "values": one text a run}]."""
+    rows: list[dict[str, Any]] = []
+    for group, tables in (("settings", [_settings(run) for run in runs]),
+                          ("data", [_flat(run.facts("data")) for run in runs]),
+                          ("machine", [_flat(run.facts("environment")) for run in runs])):
+        for name in dict.fromkeys(name for table in tables for name in table):
+            values = [table.get(name, "") for table in tables]
+            if len(set(values)) > 1:
+                rows.append({"group": group, "name": name, "values": values})
+    results = [_results(run) for run in runs]
+    return [{"group": "results", "name": name, "values": [table[name] for table in results]}
+            for name in results[0]] + rows if results else rows
+
+
+def _settings(run: Run) -> dict[str, str]:
+    settings = run.config().to_dict()
+    settings.pop("webhook_url")  # it may hold a token
+    labels = {f.name: f.metadata["label"] for f in fields(Config)}
+    return {labels[name]: _text(value) for name, value in settings.items()}
+
+
+def _flat(facts: dict[str, Any], before: str = "") -> dict[str, str]:
+    """Nested facts by names with dots."""
+    flat: dict[str, str] = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{name}.")
+        elif not isinstance(value, list):
+            flat[before + name] = _text(value)
+    return flat
+
+
+def _results(run: Run) -> dict[str, str]:
+    status, effect = run.status(), run.effect()
+    seconds = (status.ended or time.time()) - status.started if status.started else 0
+    return {"state": status.state, "steps": f"{status.step} of {status.total_steps}",
+            "held-out loss before": f"{effect[0]:.4f}" if effect else "",
+            "held-out loss after": f"{effect[1]:.4f}" if effect else "",
+            "minutes": f"{seconds / 60:.1f}",
+            "size": f"{size_bytes(run.folder) / 2**20:,.0f} MiB"}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,211 @@
+"""All runs at a glance, their measurements read once, the trash, and runs from elsewhere."""
+
+import json
+import os
+import stat
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from core.config import Config
+from core.errors import UserError
+from core.files import write_json
+from core.training import archive, incoming, trash
+from core.training.alive import start_time
+from core.training.archive import Archive
+from core.training.metrics import Reader
+from core.training.run import Run, Status, create, list_runs
+
+
+@pytest.fixture
+def run(folders) -> Run:
+    made = create(Config(lora_r=3), folders.runs)
+    for step in range(1, 6):
+        made.append_metrics({"step": step, "loss": 1.0 / step})
+    made.write_status(Status(state="finished", step=5, total_steps=5, started=1.0, ended=61.0))
+    return made
+
+
+def look(folders) -> list[dict]:
+    return Archive(folders, Reader()).look()["runs"]
+
+
+def test_a_summary_tells_settings_state_and_curve(run, folders):
+    shown = look(folders)[0]
+    assert (shown["id"], shown["state"], shown["lora_r"], shown["seconds"]) == (
+        run.id, "finished", 3, 60.0)
+    assert shown["spark"][0] == 1.0 and shown["loss"] == pytest.approx(0.2)
+    assert shown["size_bytes"] > 0
+
+
+def test_a_run_that_has_not_changed_is_not_read_again(run, folders, monkeypatch):
+    kept = Archive(folders, Reader())
+    first = kept.look()
+    monkeypatch.setattr(archive, "summarize", lambda *_: pytest.fail("read it again"))
+    assert kept.look() == first
+    assert Archive(folders, Reader()).look()["runs"] == first["runs"]  # another server
+
+
+def test_a_change_of_a_run_is_seen(run, folders):
+    kept = Archive(folders, Reader())
+    kept.look()
+    archive.describe(run, tags=["good ", "", "good"], note=" try again ")
+    shown = kept.look()["runs"][0]
+    assert (shown["tags"], shown["note"]) == (["good"], "try again")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": 1}', '{"version": 0, "runs": {}}'])
+def test_a_spoilt_file_of_summaries_is_made_anew(content, run, folders):
+    (folders.runs / archive.KEPT).write_text(content)
+    assert look(folders)[0]["id"] == run.id
+
+
+def test_a_look_has_patience_only_and_the_next_goes_on(folders, monkeypatch):
+    for _ in range(4):
+        create(Config(), folders.runs)
+    monkeypatch.setattr(archive, "PATIENCE_SECONDS", -1.0)
+    kept = Archive(folders, Reader())
+    unread = [kept.look()["unread"] for _ in range(4)]
+    assert unread == [3, 2, 1, 0]
+
+
+def test_only_what_differs_is_told_and_no_webhook(folders):
+    runs = [create(Config(lora_r=r, webhook_url=f"https://host/{r}"), folders.runs)
+            for r in (4, 8)]
+    rows = archive.differences(runs)
+    assert {"group": "settings", "name": "Rank r", "values": ["4", "8"]} in rows
+    assert [row for row in rows if row["group"] == "settings"] == [
+        {"group": "settings", "name": "Rank r", "values": ["4", "8"]}]
+
+
+def test_measurements_that_were_appended_are_read_only(folders):
+    run, reader = create(Config(), folders.runs), Reader()
+    path = run.folder / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    with reader.read(run.folder) as measured:
+        assert list(measured.curves["loss"].values) == [2.0]
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": NaN}\n')
+    with reader.read(run.folder) as measured:
+        assert measured.curves["loss"].thinned(10) == [(1, 2.0), (2, None)]
+
+
+def test_measurements_that_were_written_anew_are_read_anew(run):
+    reader = Reader()
+    with reader.read(run.folder) as measured:
+        assert len(measured.curves["loss"].values) == 5
+    run.forget_steps_after(2)
+    with reader.read(run.folder) as measured:
+        assert len(measured.curves["loss"].values) == 2
+
+
+def test_thinning_loses_no_spike_and_no_gap(folders):
+    run, reader = create(Config(), folders.runs), Reader()
+    with (run.folder / "metrics.jsonl").open("w") as file:
+        for step in range(1, 10_001):
+            value = 99.0 if step == 5_003 else -9.0 if step == 7_001 else step % 7 / 7
+            file.write(json.dumps({"step": step, "loss": value}) + "\n")
+    with reader.read(run.folder) as measured:
+        points = measured.curves["loss"].thinned(600)
+    assert len(points) <= 600
+    assert (5_003, 99.0) in points and (7_001, -9.0) in points
+    assert points[0][0] == 1 and points[-1][0] == 10_000
+    assert points == sorted(points)
+
+
+def test_a_deleted_run_waits_in_the_trash_and_can_be_restored(run, folders):
+    trash.throw_away(run, folders)
+    assert list_runs(folders.runs) == []
+    assert [each.id for each in trash.list_trash(folders)] == [run.id]
+    assert trash.restore(run.id, folders).config() == Config(lora_r=3)
+    trash.throw_away(run, folders)
+    trash.empty(folders, run.id)
+    assert trash.list_trash(folders) == list_runs(folders.runs) == []
+
+
+def test_a_run_at_work_is_not_deleted(run, folders):
+    run.write_status(Status(state="running", pid=os.getpid(), pid_started=start_time(os.getpid())))
+    with pytest.raises(UserError, match="at work"):
+        trash.throw_away(run, folders)
+
+
+def test_a_run_comes_back_beside_one_that_took_its_name(run, folders):
+    trash.throw_away(run, folders)
+    create(Config(), folders.runs).folder.rename(run.folder)
+    assert trash.restore(run.id, folders).id == f"{run.id}-2"
+
+
+def packed(path, members: dict, run: Run, top: str = "") -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        for each in run.folder.rglob("*"):
+            if each.is_file():
+                file.write(each, f"{top}{each.relative_to(run.folder).as_posix()}")
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+@pytest.mark.parametrize("top", ["", "mine/"])
+def test_a_run_is_taken_in_from_a_zip_file(top, run, folders, tmp_path):
+    run.write_status(replace(run.status(), state="running", pid=1))
+    packed(tmp_path / "away.zip", {f"{top}run.sh": "rm -rf /", f"{top}stop": "now"}, run, top)
+    taken = incoming.import_run(tmp_path / "away.zip", folders)
+    assert taken.id == ("mine" if top else "away")
+    assert taken.config() == run.config() and taken.metrics() == run.metrics()
+    assert taken.status().state == "interrupted"
+    assert not (taken.folder / "run.sh").exists() and not taken.stop_asked()
+
+
+def test_a_run_is_taken_in_from_a_folder_twice_under_two_names(run, folders, tmp_path):
+    source = run.folder.rename(tmp_path / "from elsewhere")
+    names = [incoming.import_run(str(source), folders).id for _ in range(2)]
+    assert names == ["from-elsewhere", "from-elsewhere-2"]
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    made = zipfile.ZipInfo(name)
+    made.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return made
+
+
+@pytest.mark.parametrize("name", [
+    "../evil.txt", "adapter/../../evil.txt", "/etc/evil", "C:\\evil", "adapter\\..\\evil",
+    link("adapter/link")], ids=lambda n: getattr(n, "filename", n))
+def test_an_archive_that_would_write_elsewhere_is_refused(name, run, folders, tmp_path):
+    packed(tmp_path / "bad.zip", {name: "/etc/passwd"}, run)
+    with pytest.raises(UserError, match="outside"):
+        incoming.import_run(tmp_path / "bad.zip", folders)
+    assert [each.id for each in list_runs(folders.runs)] == [run.id]
+    assert not list(folders.runs.glob(".import-*"))
+
+
+def test_links_in_a_folder_are_not_followed(run, folders, tmp_path):
+    (run.folder / "adapter").mkdir()
+    (run.folder / "adapter" / "secret").symlink_to("/etc/passwd")
+    (run.folder / "log.txt").symlink_to("/etc/passwd")
+    taken = incoming.import_run(run.folder, folders)
+    assert not (taken.folder / "adapter" / "secret").exists() and not taken.log.exists()
+
+
+@pytest.mark.parametrize("make", [
+    lambda path: path.write_bytes(b"no zip"), lambda path: path.mkdir(),
+    lambda path: zipfile.ZipFile(path, "w").close(), lambda path: None])
+def test_what_holds_no_run_is_told(make, folders, tmp_path):
+    make(tmp_path / "thing.zip")
+    with pytest.raises(UserError):
+        incoming.import_run(tmp_path / "thing.zip", folders)
+
+
+def test_an_archive_larger_than_the_disk_is_refused(run, folders, tmp_path, monkeypatch):
+    packed(tmp_path / "big.zip", {"adapter/zeros": b"0" * 5000}, run)
+    monkeypatch.setattr(incoming.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4096}))
+    with pytest.raises(UserError, match="fit"):
+        incoming.import_run(tmp_path / "big.zip", folders)
+
+
+def test_settings_of_another_version_open_with_what_is_known(run, folders):
+    raw = json.loads(json.dumps(run.config().to_dict()))
+    del raw["lora_alpha"]
+    write_json(run.folder / "config.yaml", raw | {"mood": "good", "optimizer": "magic"})
+    assert run.config() == Config(lora_r=3)
+    told = run.config_problems()
+    assert len(told) == 2 and "magic" in told[0] and "mood" in told[1]
