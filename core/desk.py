@@ -10,6 +10,7 @@ from typing import Any
 
 from core.config import Config
 from core.data import build, preview
+from core.data.plain import with_template
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
@@ -28,7 +29,8 @@ class Desk:
         self._folders = folders
         self._lock = threading.Lock()
         self._open = lru_cache(4)(lambda config: build.open_dataset(config, folders))
-        self._tokenizer = lru_cache(4)(load.load_tokenizer)
+        self._tokenizer = lru_cache(4)(
+            lambda folder, template: with_template(load.load_tokenizer(folder), template))
         self._count = lru_cache(4)(self._count_rows)
 
     def machine(self) -> dict[str, Any]:
@@ -42,7 +44,7 @@ class Desk:
         config = Config.parse(settings)
         folder = yield from self._bring(config, only_config=True)
         with self._lock:
-            tokenizer = self._tokenizer(folder)
+            tokenizer = self._tokenizer(folder, config.chat_template)
             opened = self._open(_data_only(config))
             rows = opened.train if part == "train" else opened.held_out
             if rows is None or not len(rows):
@@ -119,7 +121,8 @@ class Desk:
     def _count_rows(self, config: Config, folder: Path) -> build.Report:
         opened = self._open(config)
         first = opened.train.select(range(min(SUMMARY_ROWS, len(opened.train))))
-        return build.tokenize_rows(opened, first, config, self._tokenizer(folder))[1]
+        return build.tokenize_rows(
+            opened, first, config, self._tokenizer(folder, config.chat_template))[1]
 
 
 def _question(messages: list[dict[str, str]]) -> dict[str, str] | None:

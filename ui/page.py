@@ -126,7 +126,7 @@ def _choices(services: Services) -> dict[str, list]:
     return {"dataset": samples + own, "base_model": models,
             "target_modules": list(TARGET_PRESETS), "modules_to_save": ["lm_head", "embed_tokens"],
             "prompt_column": [""], "input_column": [""], "answer_column": [""],
-            "system_column": [""], "trackers": list(TRACKERS)}
+            "system_column": [""], "reasoning_column": [""], "trackers": list(TRACKERS)}
 
 
 def _chips(raw: dict[str, Any], services: Services) -> list[tuple[str, str]]:

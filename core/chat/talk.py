@@ -8,6 +8,7 @@ from core.chat.generate import Answer, Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
 from core.data.layouts import Message
+from core.data.plain import with_template
 from core.data.template import THINK_OPEN
 from core.data.tokenize import encode_prompt
 from core.errors import UserError
@@ -44,7 +45,8 @@ class Talk:
             yield from self._load(config)
             loaded = self._loaded
             names = [self._adapter(loaded, run_id) for run_id in runs]
-            prompt = encode_prompt(_as_read(messages, config), loaded.tokenizer)
+            prompt = encode_prompt(_as_read(messages, config),
+                                   with_template(loaded.tokenizer, config.chat_template))
             opened = loaded.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK_OPEN)
             for answers in stream(loaded, prompt, names, chosen):
                 yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "")

@@ -1,46 +1,62 @@
 """From settings to the rows that are learned: opens, draws, reads and tokenizes them."""
 
-import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+import orjson
 from datasets import ClassLabel, Dataset
-from jinja2.exceptions import TemplateError
 
 from core.config import Config
 from core.data import layouts, samples, sources, split
+from core.data.bulk import Counts, Plan, tokenize
+from core.data.store import kept, key_of
+from core.data.token_rows import TokenRows, Writer
 from core.data.tokenize import Example, encode
 from core.errors import UserError
-from core.files import Folders
+from core.files import Folders, write_json
+
+FORMAT = 1  # of tokenized rows in the cache; another number tokenizes all anew
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set with its splits drawn and its layout recognised; no tokens yet."""
+    """A data set with its splits drawn and its layout recognised; no tokens yet. The cells of
+    `nested` columns are JSON text. `notes` tell what was left out on the way."""
 
     train: Dataset
     held_out: Dataset | None
     layout: layouts.Layout
     instruction: str
-    label_names: list[str] | None
+    label_names: layouts.Names
+    folders: Folders
+    nested: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with its lists and objects as such."""
+        return {name: orjson.loads(cell) if name in self.nested and isinstance(cell, str) else cell
+                for name, cell in row.items()} if self.nested else row
 
     def messages(self, row: dict[str, Any]) -> list[layouts.Message]:
         try:
-            return layouts.to_messages(row, self.layout, self.instruction, self.label_names)
-        except (KeyError, TypeError, AttributeError) as error:
+            return layouts.to_messages(self.row(row), self.layout, self.instruction,
+                                       self.label_names)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise UserError(
                 f"A row doesn't fit the layout '{self.layout.name}' ({type(error).__name__}: "
                 f"{error}): {str(row)[:160]}", "Choose another layout or columns.") from error
 
     def example(self, row: dict[str, Any], config: Config, tokenizer: Any) -> Example:
-        messages = self.messages(row)
-        try:
-            return encode(messages, tokenizer, config.loss_on, config.max_length)
-        except TemplateError as error:
-            turns = ", ".join(m["role"] for m in messages)
-            raise UserError(f"This model's chat template refuses a dialogue of {turns}: {error}",
-                            "Choose another model, or leave such rows out.") from error
+        return encode(self.messages(row), tokenizer, config.loss_on, config.max_length,
+                      config.too_long)
+
+    def key(self) -> str:
+        """Changes with anything that changes what a row says."""
+        return key_of(*(getattr(self, f.name) for f in fields(self)
+                        if f.name not in ("train", "held_out", "folders", "notes", "sources")))
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,10 @@ class Report:
     learned_tokens: int
     lost_learned_tokens: int
     fingerprint: str
+    split_rows: int = 0
+    lost_tokens: int = 0
+    rows_losing_answer: int = 0
+    longest_row: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,23 +83,45 @@ class Report:
 
 def open_dataset(config: Config, folders: Folders) -> Opened:
     """Opens and draws the rows that `config` names. UserError for everything a person can mend."""
-    rows = sources.open_rows(config.dataset, config.train_split, folders, config.dataset_config)
-    layout = layouts.recognise(
-        rows[0], config.layout, prompt=config.prompt_column, input=config.input_column,
-        answer=config.answer_column, system=config.system_column)
+    main = _open_source(config, config.dataset, config.train_split, folders)
+    rows = main.train
     if config.eval_rows and config.eval_split and config.eval_split != config.train_split:
+        others = _open_source(config, config.dataset, config.eval_split, folders)
+        main = replace(main, nested=main.nested | others.nested, notes=main.notes + others.notes)
         train = split.draw(rows, config.train_rows, config.data_seed)
-        others = sources.open_rows(config.dataset, config.eval_split, folders,
-                                   config.dataset_config)
-        held_out = split.draw(others, config.eval_rows, config.data_seed)
+        held_out = split.draw(others.train, config.eval_rows, config.data_seed)
     elif config.eval_rows and len(rows) > 1:
         train, held_out = split.hold_out(rows, config.train_rows, config.eval_rows,
                                          config.data_seed)
     else:
         train, held_out = split.draw(rows, config.train_rows, config.data_seed), None
-    return Opened(train, held_out, layout,
-                  config.instruction or samples.default_instruction(config.dataset, folders),
-                  _label_names(rows, layout))
+    return replace(main, train=train, held_out=held_out)
+
+
+def _open_source(config: Config, dataset: str, split: str, folders: Folders) -> Opened:
+    """All rows of one split and their layout, nothing chosen yet."""
+    rows = sources.open_rows(dataset, split, folders, reading(config))
+    nested, note = sources.nested_columns(rows), sources.left_out(rows)
+    layout = _layout(rows[0], nested, config)
+    return Opened(rows, None, layout,
+                  config.instruction or samples.default_instruction(dataset, folders),
+                  layouts.label_words(config.label_words) or _label_names(rows, layout),
+                  folders, nested, (note,) if note else ())
+
+
+def reading(config: Config) -> sources.Reading:
+    """How these settings want files and hubs to be read."""
+    return sources.Reading(config.dataset_config, config.dataset_revision, config.file_encoding,
+                           config.broken_rows, config.text_rows)
+
+
+def _layout(row: dict[str, Any], nested: frozenset[str], config: Config) -> layouts.Layout:
+    row = {name: orjson.loads(cell) if name in nested and cell else cell
+           for name, cell in row.items()}
+    return layouts.recognise(
+        row, config.layout, prompt=config.prompt_column, input=config.input_column,
+        answer=config.answer_column, system=config.system_column,
+        reasoning=config.reasoning_column)
 
 
 def _label_names(rows: Dataset, layout: layouts.Layout) -> list[str] | None:
@@ -90,29 +132,39 @@ def _label_names(rows: Dataset, layout: layouts.Layout) -> list[str] | None:
 
 def tokenize_rows(opened: Opened, rows: Dataset, config: Config, tokenizer: Any,
                   on_progress: Callable[[int, int], None] = lambda done, total: None
-                  ) -> tuple[list[Example], Report]:
-    """Every row that teaches something, and the counts of those that don't or are cut."""
-    examples: list[Example] = []
-    empty = cut = dropped = lost = 0
-    digest = hashlib.sha256()
-    for done, row in enumerate(rows):
-        example = opened.example(row, config, tokenizer)
-        digest.update(repr(example.ids).encode())
-        too_long = bool(example.lost[0])
-        if too_long and config.too_long == "drop":
-            dropped += 1
-        elif not example.learned:
-            empty += 1
-        else:
-            examples.append(example)
-        cut += too_long and config.too_long == "cut"
-        lost += example.lost_learned
-        on_progress(done + 1, len(rows))
-    return examples, Report(
-        rows=len(rows), used_rows=len(examples), empty_rows=empty, cut_rows=cut,
-        dropped_rows=dropped, tokens=sum(len(e.ids) for e in examples),
-        learned_tokens=sum(e.learned for e in examples), lost_learned_tokens=lost,
-        fingerprint=digest.hexdigest()[:16])
+                  ) -> tuple[TokenRows, Report]:
+    """Every row that teaches something, and the counts of those that don't or are cut. The same
+    rows, tokenizer and settings are read from the cache the second time."""
+    plan = Plan(config.loss_on, config.max_length, config.too_long)
+    key = key_of(FORMAT, rows._fingerprint, opened.key(), asdict(plan), _tokenizer_key(tokenizer))
+
+    def make(into: Path) -> None:
+        with Writer(into) as writer:
+            counts = tokenize(rows, opened.messages, tokenizer, plan, writer,
+                              on_progress)
+        write_json(into / "report.json", _report(counts).to_dict())
+
+    folder = kept(opened.folders, "tokens", key, make)
+    on_progress(len(rows), len(rows))
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return TokenRows(folder), Report(**report)
+
+
+def _report(counts: Counts) -> Report:
+    return Report(
+        rows=len(counts.row_lengths), used_rows=counts.used, empty_rows=counts.empty,
+        cut_rows=counts.cut, dropped_rows=counts.dropped, tokens=counts.tokens,
+        learned_tokens=counts.learned, lost_learned_tokens=counts.lost_learned,
+        fingerprint=counts.fingerprint, split_rows=counts.split, lost_tokens=counts.lost,
+        rows_losing_answer=counts.losing_answer, longest_row=max(counts.row_lengths, default=0))
+
+
+def _tokenizer_key(tokenizer: Any) -> str:
+    """Changes with anything that changes a text's ids."""
+    inside = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(
+        tokenizer.get_vocab().items())
+    return key_of(type(tokenizer).__name__, inside, tokenizer.chat_template,
+                  tokenizer.special_tokens_map)
 
 
 def require_rows(examples: list[Example], report: Report, what: str) -> None:

@@ -4,21 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core.data import pairs, turns
+from core.data.turns import Message
 from core.errors import UserError
-
-Message = dict[str, str]
 
 # Column names that data sets in the wild use for each role, the usual one first.
 PROMPT = ("instruction", "prompt", "question", "query", "problem", "human", "user")
 INPUT = ("input", "context")
-ANSWER = ("output", "completion", "response", "answer", "answers", "chosen", "summary", "assistant")
+ANSWER = ("output", "completion", "response", "answer", "answers", "summary", "assistant",
+          "target")
+SYSTEM = ("system", "system_prompt")
 TEXT = ("text", "sentence", "content", "review", "document", "article")
-LABEL = ("label", "labels", "sentiment", "category", "verdict")
-MESSAGES = ("messages", "conversation", "dialogue")
-CONVERSATIONS = ("conversations",)
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-            "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "model": "assistant",
-            "system": "system"}
+LABEL = ("label", "labels", "sentiment", "category", "verdict", "class")
+REASONING = ("reasoning", "reasoning_content", "thinking", "thought", "thoughts", "rationale",
+             "cot", "complex_cot", "chain_of_thought")
+DIALOGUE = ("messages", "conversations", "conversation", "dialogue")
+TOOLS = ("tools", "functions")
+Names = list[str] | dict[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -30,45 +32,102 @@ class Layout:
     input: str = ""
     answer: str = ""
     system: str = ""
+    reasoning: str = ""
+    tools: str = ""
+
+    @property
+    def about(self) -> str:
+        """A sentence on what such rows are for."""
+        return KINDS[self.name].about
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a layout looks like: names of its prompt and answer columns, and what a row becomes.
+    `roles` are the further roles that its rows can have."""
+
+    prompt: tuple[str, ...]
+    answer: tuple[str, ...]
+    read: Callable[[dict[str, Any], "Layout", str, dict[str, str]], list[Message]]
+    about: str
+    roles: tuple[str, ...] = ("input", "system")
+
+
+# Looked for in this order.
+KINDS: dict[str, Kind] = {
+    "messages": Kind(DIALOGUE, (), turns.from_messages,
+                     "Dialogues with roles; answers are learned.", ("system", "tools")),
+    "conversations": Kind(DIALOGUE, (), turns.from_conversations,
+                          "Dialogues as ShareGPT writes them; answers are learned.",
+                          ("system", "tools")),
+    "preference": Kind(PROMPT, ("chosen",), turns.from_preference,
+                       "Preference pairs are made for preference training (DPO). Here the chosen "
+                       "answer is learned; the rejected one is not used.", ("system",)),
+    "reasoning": Kind(PROMPT, ANSWER, pairs.from_pair,
+                      "Questions with reasoning and answer; both are learned.",
+                      ("input", "system", "reasoning")),
+    "instruction": Kind(("instruction",), ANSWER, pairs.from_pair,
+                        "Instructions, some with an input; outputs are learned."),
+    "question": Kind(("question", "query", "problem", "human", "user"), ANSWER, pairs.from_pair,
+                     "Questions, some with a context; answers are learned."),
+    "completion": Kind(("prompt",), ANSWER, pairs.from_pair,
+                       "Prompts and their completions; completions are learned."),
+    "document": Kind(("document", "article", "dialogue", "text"), ("summary", "highlights"),
+                     pairs.from_pair, "Documents and their summaries; summaries are learned.",
+                     ("system",)),
+    "labelled": Kind(TEXT, LABEL, pairs.from_label,
+                     "Texts with labels; the label is learned as a word.", ("system",)),
+    "text": Kind(TEXT, (), pairs.from_text, "Plain text; all of it is learned.", ()),
+}
+LAYOUTS = tuple(KINDS)
 
 
 def recognise(row: dict[str, Any], name: str = "auto", *, prompt: str = "", input: str = "",
-              answer: str = "", system: str = "") -> Layout:
+              answer: str = "", system: str = "", reasoning: str = "") -> Layout:
     """The layout of a data set, from one of its rows. A person's choices come first; what they
     leave open is found by column names. UserError where it can't be told."""
-    for column in filter(None, (prompt, input, answer, system)):
+    for column in filter(None, (prompt, input, answer, system, reasoning)):
         if column not in row:
             raise UserError(f"There is no column '{column}'.", f"Found: {', '.join(row)}.")
-    names = [name] if name != "auto" else _candidates(prompt, answer)
-    for candidate in names:
-        first, second = ROLES[candidate]
-        prompt_column = prompt or _find(row, first)
-        answer_column = answer or _find(row, second)
-        if not prompt_column or (second and not answer_column):
-            continue
-        if candidate in ("messages", "conversations") and not isinstance(row[prompt_column], list):
-            continue
-        return Layout(candidate, prompt_column, input or _input_column(row, candidate),
-                      answer_column if second else "",
-                      "" if candidate == "text" else system or _find(row, ("system",)))
+    chosen = {"prompt": prompt, "input": input, "answer": answer, "system": system,
+              "reasoning": reasoning}
+    for candidate in [name] if name != "auto" else _candidates(chosen):
+        found = _with_columns(row, candidate, chosen, named=name != "auto")
+        if found:
+            return found
     wanted = "" if name == "auto" else f" of the layout '{name}'"
     raise UserError(f"The columns{wanted} weren't recognised. Found: {', '.join(row)}.",
                     "Choose the layout, and the column of the prompt and of the answer.")
 
 
-ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "messages": (MESSAGES, ()),
-    "conversations": (CONVERSATIONS, ()),
-    "instruction": (PROMPT, ANSWER),
-    "question": (PROMPT, ANSWER),
-    "labelled": (TEXT, LABEL),
-    "text": (TEXT, ()),
-}
-
-
-def _candidates(prompt: str, answer: str) -> list[str]:
+def _candidates(chosen: dict[str, str]) -> list[str]:
     """With both columns given by hand, a row is a question and its answer."""
-    return ["question"] if prompt and answer else list(ROLES)
+    if chosen["prompt"] and chosen["answer"]:
+        return ["reasoning" if chosen["reasoning"] else "question"]
+    return list(KINDS)
+
+
+def _with_columns(row: dict[str, Any], name: str, chosen: dict[str, str], named: bool
+                  ) -> Layout | None:
+    """The layout `name` over this row's columns; None where it lacks one."""
+    kind = KINDS[name]
+    prompts = (*kind.prompt, *(PROMPT if named and kind.answer == ANSWER else ()))
+    columns = {"prompt": chosen["prompt"] or _find(row, prompts)}
+    if kind.answer:
+        columns["answer"] = chosen["answer"] or _find(row, kind.answer)
+    by_name = {"input": INPUT, "system": SYSTEM, "reasoning": REASONING, "tools": TOOLS}
+    for role in kind.roles:
+        columns[role] = chosen.get(role) or _find(row, by_name[role])
+    for role in ("input", "system", "reasoning") if kind.answer else ():
+        columns[role] = chosen[role] or columns.get(role, "")  # by hand any role can be given
+    if name == "preference" and columns["answer"]:
+        return Layout(name, **columns)  # the chosen answer may hold the whole dialogue
+    missing = not columns["prompt"] or kind.answer and not columns["answer"] \
+        or name == "reasoning" and not columns["reasoning"]
+    if missing or name in ("messages", "conversations") and not turns.is_dialogue(
+            row[columns["prompt"]], "from" if name == "conversations" else "role"):
+        return None
+    return Layout(name, **columns)
 
 
 def _find(row: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -76,71 +135,31 @@ def _find(row: dict[str, Any], names: tuple[str, ...]) -> str:
     return next((by_lower[n] for n in names if n in by_lower), "")
 
 
-def _input_column(row: dict[str, Any], layout: str) -> str:
-    return _find(row, INPUT) if layout in ("instruction", "question") else ""
-
-
 def to_messages(row: dict[str, Any], layout: Layout, instruction: str = "",
-                label_names: list[str] | None = None) -> list[Message]:
+                label_names: Names = None) -> list[Message]:
     """The dialogue of one row, as role/content messages; plain text is one message of the role
-    'text'. Empty when the row holds nothing to learn. `label_names` turns label ids into words."""
-    messages = READ[layout.name](row, layout, instruction, label_names)
+    'text', the tools that a dialogue may call are a first message of the role 'tools'. Empty when
+    the row holds nothing to learn. `label_names` turns label ids into words."""
+    words = label_names if isinstance(label_names, dict) else {
+        str(number): word for number, word in enumerate(label_names or ())}
+    messages = KINDS[layout.name].read(row, layout, instruction, words)
     if layout.system and row.get(layout.system) and messages and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": str(row[layout.system])}, *messages]
-    return messages if any(m["content"].strip() and m["role"] in ("assistant", "text")
-                           for m in messages) else []
+    if not any(_teaches(message) for message in messages):
+        return []
+    tools = turns.tools_text(row.get(layout.tools)) if layout.tools else ""
+    return [{"role": "tools", "content": tools}, *messages] if tools else messages
 
 
-def _from_messages(row: dict, layout: Layout, _instruction: str, _names: list | None
-                   ) -> list[Message]:
-    turns = row[layout.prompt] or []
-    return [{"role": str(turn["role"]), "content": str(turn["content"] or "")} for turn in turns]
+def _teaches(message: Message) -> bool:
+    return message["role"] in ("assistant", "text") and bool(
+        message["content"].strip() or message.get("tool_calls"))
 
 
-def _from_conversations(row: dict, layout: Layout, _instruction: str, _names: list | None
-                        ) -> list[Message]:
-    turns = row[layout.prompt] or []
-    return [{"role": SPEAKERS.get(str(turn["from"]), str(turn["from"])),
-             "content": str(turn["value"] or "")} for turn in turns]
-
-
-def _from_pair(row: dict, layout: Layout, instruction: str, names: list | None) -> list[Message]:
-    parts = [instruction, row[layout.prompt], row[layout.input] if layout.input else ""]
-    prompt = "\n".join(str(part) for part in parts if part)
-    return [{"role": "user", "content": prompt},
-            {"role": "assistant", "content": _answer_text(_label_word(row[layout.answer], names))}]
-
-
-def _from_label(row: dict, layout: Layout, instruction: str, names: list | None) -> list[Message]:
-    label = _label_word(row[layout.answer], names)
-    prompt = "\n".join(str(part) for part in (instruction, row[layout.prompt]) if part)
-    return [{"role": "user", "content": prompt},
-            {"role": "assistant", "content": "" if label is None else str(label)}]
-
-
-def _label_word(value: Any, names: list[str] | None) -> Any:
-    is_id = names and isinstance(value, int) and 0 <= value < len(names)
-    return names[value] if is_id else value
-
-
-def _from_text(row: dict, layout: Layout, _instruction: str, _names: list | None) -> list[Message]:
-    return [{"role": "text", "content": str(row[layout.prompt] or "")}]
-
-
-def _answer_text(value: Any) -> str:
-    """Answers may be lists (the first counts) or SQuAD's {'text': [...]}."""
-    if isinstance(value, dict):
-        value = value.get("text", "")
-    if isinstance(value, (list, tuple)):
-        value = value[0] if value else ""
-    return "" if value is None else str(value)
-
-
-READ: dict[str, Callable[..., list[Message]]] = {
-    "messages": _from_messages,
-    "conversations": _from_conversations,
-    "instruction": _from_pair,
-    "question": _from_pair,
-    "labelled": _from_label,
-    "text": _from_text,
-}
+def label_words(text: str) -> dict[str, str]:
+    """What a person wrote as words of labels: 'negative, positive' counts from 0, '1=bad, 5=good'
+    names the labels."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    pairs_of = [part.partition("=") if "=" in part else (str(number), "", part)
+                for number, part in enumerate(parts)]
+    return {label.strip(): word.strip() for label, _, word in pairs_of}

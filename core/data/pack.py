@@ -1,6 +1,6 @@
 """Rows of one batch into tensors: laid end to end, or padded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,24 +33,28 @@ def joined(rows: list[dict[str, Any]]) -> Batch:
     how transformers keeps them apart; an attention mask must not be passed, it would let the rows
     see each other. Each row's first label is ignored, since it would be predicted from the row
     before it."""
-    ids = [token for row in rows for token in row["input_ids"]]
-    labels = [label for row in rows for label in (IGNORED, *row["labels"][1:])]
-    positions = [position for row in rows for position in range(len(row["input_ids"]))]
     lengths = [len(row["input_ids"]) for row in rows]
     starts = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
-    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels]),
-            "position_ids": torch.tensor([positions]), "cu_seq_lens_q": starts,
+    ids = torch.cat([_tensor(row["input_ids"]) for row in rows])
+    labels = torch.cat([_tensor(row["labels"]) for row in rows])
+    labels[starts[:-1]] = IGNORED
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    return {"input_ids": ids[None], "labels": labels[None],
+            "position_ids": positions[None], "cu_seq_lens_q": starts,
             "cu_seq_lens_k": starts, "max_length_q": max(lengths), "max_length_k": max(lengths)}
+
+
+def _tensor(values: Sequence[int]) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.long)
 
 
 def padded(rows: list[dict[str, Any]], pad_token_id: int) -> Batch:
     """Shape (rows, longest row); padding is masked and never learned."""
-    longest = max(len(row["input_ids"]) for row in rows)
-
     def fill(key: str, value: int) -> torch.Tensor:
-        return torch.tensor([[*row[key], *[value] * (longest - len(row[key]))] for row in rows])
+        return torch.nn.utils.rnn.pad_sequence([_tensor(row[key]) for row in rows],
+                                               batch_first=True, padding_value=value)
 
-    attention = [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"]))
-                 for row in rows]
+    attention = torch.nn.utils.rnn.pad_sequence(
+        [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows], batch_first=True)
     return {"input_ids": fill("input_ids", pad_token_id), "labels": fill("labels", IGNORED),
-            "attention_mask": torch.tensor(attention)}
+            "attention_mask": attention}

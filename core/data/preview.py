@@ -13,16 +13,17 @@ Token = tuple[str, int, int]  # text, id, flags
 
 
 def tokens(example: Example, tokenizer: Any) -> list[Token]:
-    """(text, id, flags) of each token, those that were cut off at the end included. Tokens that are
-    later bytes of one character have the text ''."""
-    ids = [*example.ids, *example.lost[0]]
-    labels = [*example.labels, *example.lost[1]]
+    """(text, id, flags) of each token, those that were cut off included, where they stood. Tokens
+    that are later bytes of one character have the text ''."""
+    first = len(example.ids) if example.lost_at is None else example.lost_at
+    ids = [*example.ids[:first], *example.lost[0], *example.ids[first:]]
+    labels = [*example.labels[:first], *example.lost[1], *example.labels[first:]]
     special = set(special_texts(tokenizer))
-    seen = len(example.ids)
+    last = first + len(example.lost[0])
     result = []
     for position, text in enumerate(pieces(ids, tokenizer)):
         flags = ((labels[position] != IGNORED) * LEARNED
-                 + (text in special) * SPECIAL + (position >= seen) * CUT)
+                 + (text in special) * SPECIAL + (first <= position < last) * CUT)
         result.append((text, ids[position], flags))
     return result
 

@@ -1,11 +1,24 @@
 """The shipped data sets, and which kinds of files can be read; light, for the page."""
 
 import json
+from pathlib import Path
 
 from core.files import Folders
 
-READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet",
+READERS = {".csv": "table", ".tsv": "table", ".json": "json", ".jsonl": "lines",
+           ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "workbook",
            ".txt": "text", ".md": "text"}
+PACKED = {".gz": "gzip", ".zst": "zstd"}  # around a kind that is text
+TEXT_KINDS = ("table", "json", "lines", "text")
+
+
+def kind_of(name: str) -> str:
+    """How a file of this name is read, for example 'table'; empty where it can't be."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    packed = bool(suffixes) and suffixes[-1] in PACKED
+    ending = suffixes[-2:-1] if packed else suffixes[-1:]
+    kind = READERS.get(ending[0], "") if ending else ""
+    return kind if not packed or kind in TEXT_KINDS else ""
 
 
 def list_samples(folders: Folders) -> dict[str, dict]:

@@ -1,89 +1,132 @@
-"""Opens a data set by its name: a sample, a file, a folder or a hub id."""
+"""Opens a data set by its name: a sample, a file, several, a folder or a hub id."""
 
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
-from datasets import Dataset, load_dataset
+import pyarrow
+from datasets import Dataset
 
-from core.data.samples import READERS
+from core.data import columnar, hubs, records, tables
+from core.data.broken import BrokenRows
+from core.data.columns import cleaned
+from core.data.places import find_files
+from core.data.samples import kind_of
+from core.data.store import kept, key_of
 from core.errors import UserError
 from core.files import Folders
-from core.reach import require_hub
 
-ALTERNATIVES = "Choose a sample, upload a file, or give the path of one on this computer."
+FORMAT = 1  # of what the cache keeps; another number reads all files anew
+READ: dict[str, Callable[..., Iterator[pyarrow.RecordBatch]]] = {
+    "table": tables.read_tables, "workbook": tables.read_workbooks, "json": records.read_json,
+    "lines": records.read_lines, "text": records.read_texts, "parquet": columnar.read_parquet,
+    "arrow": columnar.read_arrow}
 
 
-def open_rows(dataset: str, split: str, folders: Folders, config_name: str = "") -> Dataset:
+@dataclass(frozen=True)
+class Reading:
+    """How files and hubs are read. `config_name` and `revision` are a hub's; `encoding` is 'auto'
+    or a codec; `broken_rows` 'stop' or 'skip'; `text_rows` 'paragraph', 'line' or 'file'."""
+
+    config_name: str = ""
+    revision: str = ""
+    encoding: str = "auto"
+    broken_rows: str = "stop"
+    text_rows: str = "paragraph"
+
+
+def open_rows(dataset: str, split: str, folders: Folders, reading: Reading = Reading()  # noqa: B008
+              ) -> Dataset:
     """The rows of one split, memory-mapped. UserError where there are none or none can be read."""
-    files = _local_files(dataset, split, folders)
-    if files:
-        rows = _read_files(files, folders)
-    elif dataset.startswith(("/", "~", ".", "sample:")) or Path(dataset).suffix.lower() in READERS:
-        raise UserError(f"There is no data set at '{dataset}'.", ALTERNATIVES)
+    if dataset.startswith("modelscope:"):
+        name = dataset.removeprefix("modelscope:")
+        folder = hubs.fetch_modelscope(name, reading.revision, folders)
+        files = find_files(str(_inner(folder, reading.config_name)), split, folders)
     else:
-        rows = _read_hub(dataset, config_name, split)
+        files = find_files(dataset, split, folders)
+    rows = _from_files(files, folders, reading) if files else hubs.read_hugging_face(
+        dataset, reading.config_name, split, reading.revision)
     if len(rows) == 0:
-        raise UserError(f"The data set '{dataset}' has no rows.", "Choose another file or split.")
+        named = ", ".join(path.name for path in files[:3]) or dataset
+        raise UserError(f"The data set '{named}' has no rows.", "Choose another file or split.")
     return rows
 
 
-def _local_files(dataset: str, split: str, folders: Folders) -> list[Path]:
-    if dataset.startswith("sample:"):
-        place = folders.assets / "samples" / Path(dataset.removeprefix("sample:")).name
-    else:
-        place = Path(dataset).expanduser()
-    if place.is_file():
-        if split != "train":
-            raise UserError(f"'{place.name}' is one file, so it has no split '{split}'.",
-                            "Leave Evaluation split empty: rows are then held out from it.")
-        if place.suffix.lower() not in READERS:
-            raise UserError(f"'{place.name}' is of a kind that can't be read here.",
-                            f"Use one of {', '.join(READERS)}.")
-        return [place]
-    if not place.is_dir():
-        return []
-    found = [p for p in sorted(place.iterdir())
-             if p.suffix.lower() in READERS and p.name.upper() != "README.MD"]
-    named = [p for p in found if p.stem == split or p.stem.startswith(f"{split}-")]
-    # A folder without split names is all training data; one file named for a split isn't.
-    others = [p for p in found if p.stem.split("-")[0] not in ("test", "eval", "validation", "dev")]
-    files = named or (others if split == "train" else [])
-    if not files:
-        raise UserError(f"The folder '{place.name}' has no file for the split '{split}'.",
-                        f"Found: {', '.join(p.name for p in found[:8]) or 'no data files'}.")
-    return files
+def nested_columns(rows: Dataset) -> frozenset[str]:
+    """The columns whose cells are JSON text for lists or objects."""
+    schema = rows.data.schema
+    return frozenset(field.name for field in schema
+                     if (field.metadata or {}).items() >= records.NESTED.items())
 
 
-def _read_files(files: list[Path], folders: Folders) -> Dataset:
-    kinds = {READERS[p.suffix.lower()] for p in files}
-    if len(kinds) > 1:
-        names = ", ".join(p.name for p in files)
-        raise UserError(f"These files are of different kinds: {names}.",
-                        "Put files of one kind in a folder, or choose one file.")
-    kind = kinds.pop()
-    options = {"sep": "\t"} if files[0].suffix.lower() == ".tsv" else {}
-    if kind == "text":
-        options["sample_by"] = "paragraph"
+def left_out(rows: Dataset) -> str:
+    """A sentence on the broken rows that reading left out; empty where there were none."""
+    for file in rows.cache_files:
+        about = Path(file["filename"]).with_name("about.json")
+        if about.is_file():
+            return json.loads(about.read_text(encoding="utf-8"))["broken"]
+    return ""
+
+
+def _inner(folder: Path, config_name: str) -> Path:
+    """Where a hub's repository holds its files: the configuration's folder, 'data', or its top."""
+    named = [folder / config_name] if config_name else []
+    return next((p for p in (*named, folder / "data") if p.is_dir()), folder)
+
+
+def _from_files(files: list[Path], folders: Folders, reading: Reading) -> Dataset:
+    """Read once into Arrow on disk; as long as the files stay the same it is only mapped again."""
+    about = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    key = key_of(FORMAT, about, reading.encoding, reading.broken_rows, reading.text_rows)
+    folder = kept(folders, "rows", key, partial(_write_rows, files, reading))
+    return Dataset.from_file(str(folder / "rows.arrow"))
+
+
+def _write_rows(files: list[Path], reading: Reading, into: Path) -> None:
+    kind = kind_of(files[0].name)
+    broken = BrokenRows(skip=reading.broken_rows == "skip")
+    options = {"rows_are": reading.text_rows} if kind == "text" else {}
     try:
-        return load_dataset(kind, data_files=[str(p) for p in files], split="train",
-                            cache_dir=str(folders.home / "cache"), **options)
-    except Exception as error:  # each reader has its own error classes for damaged input
+        _write(READ[kind](files, reading.encoding, broken, **options), files, into / "rows.arrow")
+    except UserError:
+        raise
+    except UnicodeError as error:
+        raise UserError(f"{_names(files)} isn't all in the encoding {error.args[0]}: {error}.",
+                        "Choose its encoding, or save it as UTF-8.") from error
+    except (pyarrow.ArrowException, BadZipFile, EOFError, zlib.error) as error:
         raise _unreadable(files, error) from error
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, PermissionError):
+            raise  # the disk, and not what lies on it
+        raise _unreadable(files, error) from error
+    except Exception as error:
+        if kind not in ("workbook", "arrow", "parquet"):  # ours: anything else is a bug
+            raise
+        raise _unreadable(files, error) from error  # their readers raise what they meet
+    (into / "about.json").write_text(json.dumps({"broken": broken.in_words()}), encoding="utf-8")
+
+
+def _write(batches: Iterator[pyarrow.RecordBatch], files: list[Path], path: Path) -> None:
+    first = next((batch for batch in batches if batch.num_rows), None)
+    if first is None:
+        raise UserError(f"{_names(files)} has no rows.", "Choose another file.")
+    schema = cleaned(first.schema)
+    with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
+        for batch in itertools.chain([first], batches):
+            writer.write_batch(pyarrow.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
 def _unreadable(files: list[Path], error: Exception) -> UserError:
-    cause = error.__cause__ or error
-    names = ", ".join(p.name for p in files[:3])
-    return UserError(f"{names} can't be read as {files[0].suffix.lstrip('.').upper()}: "
-                     f"{str(cause).splitlines()[0] if str(cause) else type(cause).__name__}",
-                     "Check that the file is whole, UTF-8, and what its ending says.")
+    ending = "".join(s for s in files[0].suffixes[-2:] if kind_of(f"a{s}") or s in (".gz", ".zst"))
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(f"{_names(files)} can't be read as {ending.lstrip('.').upper()}: {first}",
+                     "Check that the file is whole and what its ending says.")
 
 
-def _read_hub(dataset: str, config_name: str, split: str) -> Dataset:
-    require_hub(f"The data set '{dataset}'", ALTERNATIVES)
-    try:
-        return load_dataset(dataset, config_name or None, split=split)
-    except Exception as error:  # the hub, its mirrors and their readers raise a dozen kinds
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"The data set '{dataset}' (split '{split}') can't be opened: {first}",
-                        f"Check its name, configuration and split on the hub. {ALTERNATIVES}"
-                        ) from error
+def _names(files: list[Path]) -> str:
+    return ", ".join(path.name for path in files[:3])

@@ -5,17 +5,13 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
+from core.data import tools
 from core.data.layouts import Message
+from core.data.plain import PLAIN_TEMPLATE
+from core.errors import UserError
 
-# For a base model that has no chat template of its own.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
-    "{% elif message['role'] == 'user' %}{{ '### Instruction:\n' + message['content'] + '\n\n' }}"
-    "{% else %}{{ '### Response:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
-)
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+REFUSALS = (TemplateError, ValueError, TypeError, KeyError, AttributeError)  # inside a template
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,22 @@ class Segment:
     learned: bool
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A part of the turn `index` that isn't in the text, or an answer that is there, but only to be
+    read (`read_only`)."""
+
+    index: int
+    role: str
+    text: str
+    read_only: bool = False
+
+
 def prompt_text(messages: list[Message], tokenizer: Any) -> str:
     """What the model reads before it answers. A single 'text' message is continued as it is."""
     if messages and messages[-1]["role"] == "text":
         return messages[-1]["content"]
-    return _render(messages, tokenizer, for_answer=True)
+    return _render(_fitted(messages, tokenizer), tokenizer, for_answer=True)
 
 
 def segments(messages: list[Message], tokenizer: Any) -> list[Segment]:
@@ -41,23 +48,52 @@ def segments(messages: list[Message], tokenizer: Any) -> list[Segment]:
     """
     if messages and messages[0]["role"] == "text":
         return [Segment(messages[0]["content"], True)]
+    messages = _fitted(messages, tokenizer)
     parts: list[Segment] = []
     done = ""
     for index, message in enumerate(messages):
-        if message["role"] != "assistant" or index == 0:
+        if message["role"] != "assistant" or not _asked(messages[:index]):
             continue  # what the model says before it was asked anything is context
-        prompt = prompt_text(messages[:index], tokenizer)
+        prompt = _render(messages[:index], tokenizer, for_answer=True)
         without_end = done.removesuffix(tokenizer.eos_token or "").rstrip()
         if parts and not prompt.startswith(done) and prompt.startswith(without_end):
             # Phi-3's template ends a dialogue, not each answer, with the end token.
-            parts[-1] = Segment(parts[-1].text[: len(without_end) - len(done)], True)
+            parts[-1] = Segment(parts[-1].text[: len(without_end) - len(done)], parts[-1].learned)
             done = without_end
         if not prompt.startswith(done):
             parts, done = [], ""
         full = _render(messages[: index + 1], tokenizer, for_answer=False)
-        answer, done = _answer(message["content"], prompt, full, done, parts, tokenizer)
-        parts.append(Segment(answer, True))
+        answer, done = _answer(message["content"] or "", prompt, full, done, parts, tokenizer)
+        parts.append(Segment(answer, message.get("weight") != 0))
     return parts
+
+
+def dropped(messages: list[Message], tokenizer: Any) -> list[Dropped]:
+    """What of a dialogue the template leaves out, and which answers can't be learned: reasoning of
+    earlier turns mostly. It only looks, for showing it; nothing is decided by it."""
+    parts = segments(messages, tokenizer)
+    text = "".join(part.text for part in parts)
+    learned = "".join(part.text for part in parts if part.learned)
+    found = []
+    for index, message in enumerate(messages):
+        role, (thought, said) = message["role"], _thought_and_said(message)
+        lost = [piece for piece in (thought, said) if piece and piece not in text]
+        found += [Dropped(index, role, piece) for piece in lost]
+        if role == "assistant" and said and said in text and said not in learned:
+            found.append(Dropped(index, role, said, read_only=True))
+    return found
+
+
+def _thought_and_said(message: Message) -> tuple[str, str]:
+    if message["role"] == "tools":
+        return "", ""
+    before, closed, after = (message["content"] or "").partition(THINK_CLOSE)
+    return (before.replace(THINK_OPEN, "").strip(), after.strip()) if closed else (
+        "", before.strip())
+
+
+def _asked(messages: list[Message]) -> bool:
+    return any(message["role"] != "tools" for message in messages)
 
 
 def _answer(content: str, prompt: str, full: str, done: str, parts: list[Segment],
@@ -103,19 +139,42 @@ def special_texts(tokenizer: Any) -> list[str]:
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
+def _fitted(messages: list[Message], tokenizer: Any) -> list[Message]:
+    """The dialogue in the form of tools and calls that this template writes; in words where it
+    writes none."""
+    if not tools.has_tools(messages):
+        return messages
+    for form in (messages, tools.with_text_arguments(messages)):
+        try:
+            text = _render(form, tokenizer, for_answer=False)
+        except UserError:
+            continue
+        if tools.all_written(messages, text):
+            return form
+    return tools.in_words(messages)
+
+
 def _render(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
+    """UserError where the template can't write such a dialogue, in no form that is tried."""
+    adapted = _in_pairs(messages)
     try:
         return _apply(messages, tokenizer, for_answer)
-    except (TemplateError, ValueError):
-        adapted = _in_pairs(messages)
-        if adapted == messages:
-            raise
-    return _apply(adapted, tokenizer, for_answer)
+    except REFUSALS as error:
+        refused = error
+    try:
+        if adapted != messages:
+            return _apply(adapted, tokenizer, for_answer)
+    except REFUSALS as error:
+        refused = error
+    turns = ", ".join(message["role"] for message in messages)
+    raise UserError(f"This model's chat template refuses a dialogue of {turns}: {refused}",
+                    "Choose another model or chat template, or leave such rows out.") from refused
 
 
 def _apply(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
+    offered, said = tools.apart(messages)
     return tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=for_answer,
+        said, tokenize=False, add_generation_prompt=for_answer, tools=offered,
         chat_template=tokenizer.chat_template or PLAIN_TEMPLATE)
 
 

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback, Trai
 from core.config import Config
 from core.data import build as data
 from core.data.pack import collator
+from core.data.plain import with_template
+from core.data.token_rows import TrainingRows
 from core.errors import UserError
 from core.files import Folders, put_in_place
 from core.model import hub, load, lora
@@ -35,8 +37,8 @@ class Parts:
 
     model: Any
     tokenizer: Any
-    train: list[dict[str, list[int]]]
-    held_out: list[dict[str, list[int]]]
+    train: Sequence[dict[str, Sequence[int]]]
+    held_out: Sequence[dict[str, Sequence[int]]]
     formats: Formats
     device: Device
     packing: bool
@@ -117,13 +119,17 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
 
     on_progress("Opening the base model")
     folder = hub.locate(config.base_model, folders, config.revision, on_progress=on_progress)
-    tokenizer = load.load_tokenizer(folder)
+    tokenizer = with_template(load.load_tokenizer(folder), config.chat_template)
     on_progress("Reading the data set")
     opened = data.open_dataset(config, folders)
-    examples, report = data.tokenize_rows(opened, opened.train, config, tokenizer)
+
+    def on_rows(done: int, total: int) -> None:
+        on_progress("Tokenizing", done / max(1, total))
+
+    examples, report = data.tokenize_rows(opened, opened.train, config, tokenizer, on_rows)
     data.require_rows(examples, report, "training")
     held_out, held_report = ([], None) if opened.held_out is None else data.tokenize_rows(
-        opened, opened.held_out, config, tokenizer)
+        opened, opened.held_out, config, tokenizer, on_rows)
     run.write_facts("data", {
         "dataset": config.dataset, "layout": opened.layout.name, "train": report.to_dict(),
         "eval": held_report.to_dict() if held_report else None})
@@ -133,8 +139,8 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     packing = _can_join(config, model, device, formats)
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
-    return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device,
-                 packing)
+    return Parts(model, tokenizer, TrainingRows(examples), TrainingRows(held_out), formats,
+                 device, packing)
 
 
 def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> bool:
@@ -149,10 +155,6 @@ def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> b
               flush=True)
         return False
     return True
-
-
-def _rows(examples: list[data.Example]) -> list[dict[str, list[int]]]:
-    return [{"input_ids": e.ids, "labels": e.labels} for e in examples]
 
 
 def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.data.layouts import recognise, to_messages
+from core.data.layouts import label_words, recognise, to_messages
 from core.errors import UserError
 
 
@@ -35,16 +35,16 @@ ROWS = {
                              [user("Sing."), assistant("la")]),
     "Dolly": ({"instruction": "Who?", "context": "Ann did.", "response": "Ann", "category": "qa"},
               "instruction", [user("Who?\nAnn did."), assistant("Ann")]),
-    "prompt and completion": ({"prompt": "1, 2,", "completion": "3"}, "instruction",
+    "prompt and completion": ({"prompt": "1, 2,", "completion": "3"}, "completion",
                               [user("1, 2,"), assistant("3")]),
-    "GSM8K": ({"question": "2+2?", "answer": "2+2=4 #### 4"}, "instruction",
+    "GSM8K": ({"question": "2+2?", "answer": "2+2=4 #### 4"}, "question",
               [user("2+2?"), assistant("2+2=4 #### 4")]),
-    "SQuAD": (SQUAD, "instruction", [user("What is Rome?\nRome is the capital of Italy."),
+    "SQuAD": (SQUAD, "question", [user("What is Rome?\nRome is the capital of Italy."),
                                      assistant("the capital of Italy")]),
-    "answers as a list": ({"question": "Who?", "answers": ["Ann", "Bo"]}, "instruction",
+    "answers as a list": ({"question": "Who?", "answers": ["Ann", "Bo"]}, "question",
                           [user("Who?"), assistant("Ann")]),
     "a system column": ({"system": "Be kind.", "question": "Hi?", "response": "Hi!"},
-                        "instruction", [system("Be kind."), user("Hi?"), assistant("Hi!")]),
+                        "question", [system("Be kind."), user("Hi?"), assistant("Hi!")]),
     "text and label": ({"text": "Great film", "label": "positive"}, "labelled",
                        [user("Great film"), assistant("positive")]),
     "upper-case columns": ({"Sentence": "Great film", "Label": 3}, "labelled",
@@ -133,3 +133,90 @@ def test_columns_that_do_not_fit_are_named_in_a_user_error(row, choices):
 def test_a_chosen_column_that_is_not_there_is_named_in_a_user_error():
     with pytest.raises(UserError, match="'reply'.*question, answer"):
         recognise({"question": "Hi?", "answer": "Hi!"}, answer="reply")
+
+
+THINKING = "<think>\nTwo and two.\n</think>\n\n4"
+ASKED = [user("2+2?"), assistant("4")]
+MORE_ROWS = {
+    "reasoning column": ({"question": "2+2?", "reasoning": " Two and two.\n", "answer": "4"},
+                         "reasoning", [user("2+2?"), assistant(THINKING)]),
+    "reasoning of a turn": (
+        {"messages": [user("2+2?"), {**assistant("4"), "reasoning_content": "Two and two."}]},
+        "messages", [user("2+2?"), assistant(THINKING)]),
+    "reasoning in the answer": ({"prompt": "2+2?", "response": THINKING}, "completion",
+                                [user("2+2?"), assistant(THINKING)]),
+    "empty reasoning": ({"question": "2+2?", "cot": None, "answer": "4"}, "reasoning", ASKED),
+    "preference texts": ({"prompt": "2+2?", "chosen": "4", "rejected": "5"}, "preference", ASKED),
+    "preference dialogues": (
+        {"prompt": "2+2?", "chosen": ASKED, "rejected": [user("2+2?"), assistant("5")]},
+        "preference", ASKED),
+    "preference answers as turns": (
+        {"prompt": [user("2+2?")], "chosen": [assistant("4")], "rejected": [assistant("5")]},
+        "preference", ASKED),
+    "preference of HH": (
+        {"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4",
+         "rejected": "\n\nHuman: 2+2?\n\nAssistant: 5"},
+        "preference", ASKED),
+    "summary": ({"document": "A long one.", "summary": "Long."}, "document",
+                [user("A long one."), assistant("Long.")]),
+    "article and highlights": ({"article": "News.", "highlights": "New.", "id": "1"}, "document",
+                               [user("News."), assistant("New.")]),
+    "a dialogue that is text": ({"dialogue": "A: Hi\nB: Hi", "summary": "They greet."}, "document",
+                                [user("A: Hi\nB: Hi"), assistant("They greet.")]),
+    "ShareGPT in messages": (
+        {"messages": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]},
+        "conversations", ASKED),
+    "OpenAI in conversations": ({"conversations": ASKED}, "messages", ASKED),
+    "messages as JSON text": ({"messages": '[{"role": "user", "content": "2+2?"}, '
+                                           '{"role": "assistant", "content": "4"}]'},
+                              "messages", ASKED),
+    "content in parts": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "2+2"},
+                                                   {"type": "text", "text": "?"}]},
+                      assistant("4")]}, "messages", ASKED),
+    "developer": ({"messages": [{"role": "developer", "content": "Be brief."}, *ASKED]},
+                  "messages", [system("Be brief."), *ASKED]),
+    "an answer that isn't to be learned": (
+        {"messages": [user("Hi?"), {**assistant("Hm."), "weight": 0}, *ASKED]}, "messages",
+        [user("Hi?"), {**assistant("Hm."), "weight": 0}, *ASKED]),
+    "nothing in further keys": (
+        {"messages": [{**user("2+2?"), "name": None, "tool_calls": None},
+                      {**assistant("4"), "tool_calls": []}]}, "messages", ASKED),
+}
+
+
+@pytest.mark.parametrize("row, name, messages", MORE_ROWS.values(), ids=MORE_ROWS.keys())
+def test_further_layouts_are_recognised_and_read(row, name, messages):
+    layout = recognise(row)
+    assert (layout.name, to_messages(row, layout)) == (name, messages)
+    assert to_messages(row, recognise(row, name)) == messages
+    assert layout.about.endswith(".")
+
+
+def test_preference_pairs_say_what_they_are_for():
+    assert "preference training" in recognise({"prompt": "?", "chosen": "!", "rejected": "."}).about
+
+
+def test_a_reasoning_column_can_be_chosen_by_hand():
+    row = {"q": "2+2?", "why": "Two and two.", "a": "4"}
+    layout = recognise(row, prompt="q", answer="a", reasoning="why")
+    assert to_messages(row, layout) == [user("2+2?"), assistant(THINKING)]
+
+
+def test_a_turn_with_a_picture_is_refused():
+    row = {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, assistant("4")]}
+    with pytest.raises(ValueError, match="image_url"):
+        to_messages(row, recognise(row))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("negative, positive", {"0": "negative", "1": "positive"}),
+    ("1=bad, 5 = very good", {"1": "bad", "5": "very good"}), ("", {})])
+def test_words_of_labels_are_read_as_a_person_writes_them(text, words):
+    assert label_words(text) == words
+
+
+@pytest.mark.parametrize("label", [1, "1"])
+def test_words_of_labels_stand_for_numbers_and_for_digits_of_a_table(label):
+    row = {"text": "A film", "label": label}
+    assert to_messages(row, recognise(row), "", {"1": "good"})[-1] == assistant("good")

@@ -89,7 +89,7 @@ def test_each_sample_opens_and_says_what_it_is(folders):
 @pytest.mark.parametrize("name", ["/nowhere/a.jsonl", "./nowhere", "~/nowhere.csv", "nowhere.csv",
                                   "Nowhere.CSV", "sample:nothing", "sample:../presets"])
 def test_a_name_without_a_file_behind_it_is_told_at_once(name, folders, monkeypatch):
-    monkeypatch.setattr("core.data.sources._read_hub", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr("core.data.hubs.read_hugging_face", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(UserError):
         open_rows(name, "train", folders)
 
@@ -97,8 +97,8 @@ def test_a_name_without_a_file_behind_it_is_told_at_once(name, folders, monkeypa
 @pytest.mark.parametrize("name, content", [
     ("a.json", '[{"question": "Hi?", '), ("a.jsonl", '{"question": "Hi?"}\nno json\n'),
     ("a.parquet", "no parquet"), ("a.csv", 'a,b\n"open quote,1\n2,3,4,5\n'),
-    ("a.csv", "question,answer\nWie heißt du?,Jürgen\n".encode("latin-1")),
-], ids=["json", "jsonl", "parquet", "csv", "not UTF-8"])
+    ("a.arrow", "no arrow"), ("a.xlsx", "no workbook"), ("a.jsonl.gz", "not packed"),
+], ids=["json", "jsonl", "parquet", "csv", "arrow", "xlsx", "gz"])
 def test_a_damaged_file_is_named_in_a_user_error(name, content, tmp_path, folders):
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(data)

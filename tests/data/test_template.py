@@ -2,7 +2,9 @@
 
 import pytest
 
-from core.data.template import PLAIN_TEMPLATE, prompt_text, segments
+from core.data.plain import NAMED, PLAIN_TEMPLATE, with_template
+from core.data.template import dropped, prompt_text, segments
+from core.errors import UserError
 
 USER = {"role": "user", "content": "Is snow white?"}
 ANSWER = {"role": "assistant", "content": "Yes, it is."}
@@ -100,3 +102,66 @@ def test_plain_text_is_learned_whole_and_continued_as_it_is(tokenizers):
     assert [(p.text, p.learned) for p in segments([message], tokenizers["smollm2"])] == [
         ("Once upon", True)]
     assert prompt_text([message], tokenizers["smollm2"]) == "Once upon"
+
+
+THOUGHT = {"role": "assistant", "content": "<think>\nSnow is ice.\n</think>\n\nYes, it is."}
+
+
+def told(tokenizers, name: str) -> list[tuple[int, str, bool]]:
+    messages = [USER, THOUGHT, *TURNS[2:]]
+    return [(d.index, d.text, d.read_only) for d in dropped(messages, tokenizers[name])]
+
+
+def test_what_the_template_drops_of_earlier_turns_is_told(tokenizers):
+    assert told(tokenizers, "deepseek_r1_distill") == [
+        (1, "Snow is ice.", False), (1, "Yes, it is.", True)]
+
+
+def test_a_template_that_keeps_all_drops_nothing(tokenizers):
+    assert told(tokenizers, "smollm2") == []
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learned(family, tokenizers):
+    messages = [TURNS[0], {**TURNS[1], "weight": 0}, *TURNS[2:]]
+    learned = [part for part in segments(messages, tokenizers[family.name]) if part.learned]
+    assert len(learned) == 1 and "Coal is black." in learned[0].text
+
+
+@pytest.mark.parametrize("chosen", [*NAMED])
+def test_each_named_template_writes_a_dialogue_and_ends_its_answers(tokenizers, chosen):
+    tokenizer = with_template(tokenizers["llama3"], chosen)
+    parts = segments([{"role": "system", "content": "Be brief."}, *TURNS], tokenizer)
+    assert [part.learned for part in parts] == [False, True, False, True]
+    for part, turn in zip(parts[1::2], TURNS[1::2], strict=True):
+        assert part.text.startswith(turn["content"])
+        assert part.text.endswith(tokenizer.eos_token)
+    assert tokenizers["llama3"].chat_template != tokenizer.chat_template
+
+
+def test_no_choice_keeps_the_models_own_template(tokenizers):
+    assert with_template(tokenizers["llama3"], "") is tokenizers["llama3"]
+
+
+def test_a_template_that_a_person_wrote_is_used(tokenizers):
+    mine = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"
+    tokenizer = with_template(tokenizers["smollm2"], mine)
+    assert text(segments(TURNS[:2], tokenizer)) == (
+        "[user] Is snow white?<|im_end|>[assistant] Yes, it is.<|im_end|>")
+
+
+@pytest.mark.parametrize("template, words", [
+    ("{% for m in messages %}{{ m.content }}", "line 1"),
+    ("{{ messages[0].content }}", "leaves out"),
+    ("{{ raise_exception('not so') }}", "not so"),
+    ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
+    ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes"),
+    ("{{ 'x' * 9999999999 }}", "memory"),
+    ("{% for i in range(99999) %}{{ 'x' * 20 }}{% endfor %}"
+     "{% for m in messages %}{{ m.content }}{% endfor %}", "characters"),
+    ("x" * 200_000, "characters"), ("{{ 1 / 0 }}", "ZeroDivision"),
+], ids=["syntax", "no answers", "refuses", "breaks out", "endless", "memory", "long text",
+        "long template", "arithmetic"])
+def test_a_template_that_cannot_be_used_is_told(tokenizers, template, words, monkeypatch):
+    monkeypatch.setattr("core.data.plain.PROBE_SECONDS", 10 if words != "takes" else 3)
+    with pytest.raises(UserError, match=words):
+        with_template(tokenizers["smollm2"], template)

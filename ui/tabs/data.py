@@ -2,19 +2,21 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from core.data.samples import READERS
+from core.data.mapping import REMEMBERED, load_mapping, save_mapping
+from core.data.samples import PACKED, READERS
 from core.errors import UserError
+from core.settings.data import DataSettings
 from ui import words
 from ui.form import Form
 from ui.services import Services, friendly
 
-ROLES = ("prompt_column", "input_column", "answer_column", "system_column")
+ROLES = ("prompt_column", "input_column", "answer_column", "system_column", "reasoning_column")
 NO_TOKENS = {"title": "", "tokens": [],
              "empty": "Each token of a row shows here, coloured by whether it is learned."}
 
@@ -39,7 +41,7 @@ def draw(form: Form, services: Services) -> DataTab:
             with gr.Group():
                 form.draw("dataset")
                 upload = gr.UploadButton("Upload a file", elem_id="upload", size="sm",
-                                         file_types=list(READERS))
+                                         file_types=[*READERS, *PACKED])
                 form.draw("instruction")
                 with gr.Row():
                     form.draw("layout", "loss_on")
@@ -111,7 +113,27 @@ def connect(tab: DataTab, form: Form, services: Services) -> dict[str, Any]:
     tab.part.input(lambda: "1", None, tab.row, api_visibility="private").then(**event)
     tab.upload.upload(friendly(on_upload), tab.upload, form["dataset"],
                       api_visibility="private").then(**event)
+    _remember_mapping(form, services, event)
     return event
+
+
+def _remember_mapping(form: Form, services: Services, event: dict[str, Any]) -> None:
+    """What a person sets on reading a data set is kept for it, and set again when it is chosen."""
+    widgets = [form[name] for name in REMEMBERED]
+    defaults = {f.name: f.default for f in fields(DataSettings)}
+
+    def on_dataset_chosen(dataset: str) -> list[str]:
+        kept = load_mapping(str(dataset), services.folders)
+        return [kept.get(name, defaults[name]) for name in REMEMBERED]
+
+    def on_mapping_changed(dataset: str, *values: Any) -> None:
+        save_mapping(str(dataset), dict(zip(REMEMBERED, values, strict=True)), services.folders)
+
+    form["dataset"].input(on_dataset_chosen, form["dataset"], widgets, show_progress="hidden",
+                          api_visibility="private").then(**event)
+    gr.on([w.input if isinstance(w, gr.Dropdown) else w.blur for w in widgets],
+          on_mapping_changed, [form["dataset"], *widgets], show_progress="hidden",
+          api_visibility="private")
 
 
 def _row_index(number: str) -> int:
@@ -125,8 +147,9 @@ def keep_upload(uploaded: Path, uploads: Path) -> Path:
     """A copy in the data folder, where it stays when the browser's temporary file is gone. A file
     of the same name and content is used again; another content gets a number."""
     for number in range(1, 1000):
-        name = uploaded.stem if number == 1 else f"{uploaded.stem}-{number}"
-        kept = uploads / f"{name}{uploaded.suffix.lower()}"
+        suffix = "".join(s.lower() for s in uploaded.suffixes if s.lower() in (*READERS, *PACKED))
+        stem = uploaded.name[: len(uploaded.name) - len(suffix)]
+        kept = uploads / f"{stem if number == 1 else f'{stem}-{number}'}{suffix}"
         if not kept.exists():
             shutil.copyfile(uploaded, kept)
             return kept
