@@ -106,6 +106,7 @@ def _contradictions(config: Config) -> list[str]:
     if config.init_lora != "default" and (config.lora_bias != "none" or config.modules_to_save):
         problems.append(f"Initialisation: {config.init_lora} doesn't go together with learned "
                         "biases or modules trained in full.")
-    if config.early_stopping_patience and (config.eval_every == "never" or not config.eval_rows):
+    if config.early_stopping_patience and (
+            config.eval_every == "never" or not (config.eval_rows or config.eval_share)):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
     return problems

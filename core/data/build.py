@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from datasets import ClassLabel, Dataset
 from jinja2.exceptions import TemplateError
 
 from core.config import Config
-from core.data import layouts, samples, sources, split
+from core.data import arrange, dialogues, layouts, samples, sources
 from core.data.tokenize import Example, encode
 from core.errors import UserError
 from core.files import Folders
@@ -24,8 +24,23 @@ class Opened:
     layout: layouts.Layout
     instruction: str
     label_names: list[str] | None
+    notes: tuple[str, ...] = ()  # in words, what was left out or added on the way
+    sources: dict[str, "Opened"] = field(default_factory=dict)  # of rows that carry dialogues
+
+    def raw(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row as it lies in its data set."""
+        source = self.sources.get(row.get(dialogues.ORIGIN, ""))
+        return source.train[row[dialogues.SOURCE]] if source else row
+
+    def before(self, row: dict[str, Any]) -> list[layouts.Message]:
+        """The dialogue that a changed copy was made from; empty for an original."""
+        if not row.get(dialogues.CHANGE):
+            return []
+        return self.sources[row[dialogues.ORIGIN]].messages(self.raw(row))
 
     def messages(self, row: dict[str, Any]) -> list[layouts.Message]:
+        if dialogues.is_carried(row):
+            return dialogues.carried_messages(row)
         try:
             return layouts.to_messages(row, self.layout, self.instruction, self.label_names)
         except (KeyError, TypeError, AttributeError) as error:
@@ -61,25 +76,43 @@ class Report:
         return asdict(self)
 
 
-def open_dataset(config: Config, folders: Folders) -> Opened:
-    """Opens and draws the rows that `config` names. UserError for everything a person can mend."""
-    rows = sources.open_rows(config.dataset, config.train_split, folders, config.dataset_config)
+def open_dataset(config: Config, folders: Folders,
+                 on_progress: Callable[[str, float | None], None] = lambda words, share: None
+                 ) -> Opened:
+    """Opens, chooses and draws the rows that `config` names. UserError for everything a person
+    can mend."""
+    main = _open_source(config, config.dataset, config.train_split, folders)
+
+    def open_other(dataset: str, split: str) -> Opened:
+        if dataset == config.dataset:  # another split of it is read by the same columns
+            return replace(main, train=sources.open_rows(dataset, split, folders,
+                                                         config.dataset_config))
+        plain = replace(config, layout="auto", prompt_column="", input_column="",
+                        answer_column="", system_column="", dataset_config="")
+        return _open_source(plain, dataset, split, folders)
+
+    return arrange.arrange(main, config, folders, open_other, on_progress)
+
+
+def _open_source(config: Config, dataset: str, split: str, folders: Folders) -> Opened:
+    """All rows of one split and their layout, nothing chosen yet."""
+    rows = sources.open_rows(dataset, split, folders, config.dataset_config)
     layout = layouts.recognise(
         rows[0], config.layout, prompt=config.prompt_column, input=config.input_column,
         answer=config.answer_column, system=config.system_column)
-    if config.eval_rows and config.eval_split and config.eval_split != config.train_split:
-        train = split.draw(rows, config.train_rows, config.data_seed)
-        others = sources.open_rows(config.dataset, config.eval_split, folders,
-                                   config.dataset_config)
-        held_out = split.draw(others, config.eval_rows, config.data_seed)
-    elif config.eval_rows and len(rows) > 1:
-        train, held_out = split.hold_out(rows, config.train_rows, config.eval_rows,
-                                         config.data_seed)
-    else:
-        train, held_out = split.draw(rows, config.train_rows, config.data_seed), None
-    return Opened(train, held_out, layout,
-                  config.instruction or samples.default_instruction(config.dataset, folders),
+    own = config.instruction if dataset == config.dataset else ""
+    return Opened(rows, None, layout, own or samples.default_instruction(dataset, folders),
                   _label_names(rows, layout))
+
+
+def columns(config: Config, folders: Folders) -> list[str]:
+    """The columns of the training split, even where no layout is recognised; empty where it can't
+    be read."""
+    try:
+        return sources.open_rows(config.dataset, config.train_split, folders,
+                                 config.dataset_config).column_names
+    except UserError:
+        return []
 
 
 def _label_names(rows: Dataset, layout: layouts.Layout) -> list[str] | None:
