@@ -1,24 +1,8 @@
 // Shows one row as the model reads it: every token, and whether it is learned.
-// Body of gr.HTML(js_on_load=...). Data reaches the page through textContent only, so that
-// a data set cannot run scripts here.
+// Stands between data_parts.js and data_room.js in the same script. Data reaches the page through
+// textContent only, so that a data set cannot run scripts here.
 
 const LEARNED = 1, SPECIAL = 2, CUT = 4;
-const language = navigator.language.slice(0, 2);
-const words = props.words?.[language] ?? {};
-
-// English is the key, so that a missing translation still reads well.
-function say(text, ...parts) {
-  return parts.reduce((out, part, i) => out.replace(`{${i}}`, part), words[text] ?? text);
-}
-
-function node(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-const number = (n) => n.toLocaleString("en");
 
 // One class a token, so that the shares add up: what is cut off is never learned, and a
 // special token that is learned counts as learned.
@@ -58,9 +42,7 @@ function drawToken([text, , flags], index) {
   return token;
 }
 
-const root = node("section", "td-tokens");
-const title = node("h2", "td-tokens-title");
-const note = node("p", "td-tokens-note");
+const tokenView = node("div", "td-tokens");
 const legend = node("ul", "td-legend");
 const meter = node("div", "td-meter");
 const box = node("div", "td-tokens-box");
@@ -68,8 +50,7 @@ const detail = node("p", "td-tokens-detail");
 meter.setAttribute("role", "img");
 box.setAttribute("role", "listbox");
 box.setAttribute("aria-label", say("Tokens; move with the arrow keys"));
-root.append(title, note, legend, meter, box, detail);
-element.replaceChildren(root);
+tokenView.append(legend, meter, box, detail);
 
 let tokens = [];
 let spans = [];
@@ -128,7 +109,7 @@ function describe(index) {
   return [say("Position {0}", number(index + 1)), `id ${id}`, shown, meaning];
 }
 
-function show(token) {
+function pointOut(token) {
   if (!token || token === active) return;
   active?.removeAttribute("aria-selected");
   active = token;
@@ -178,10 +159,10 @@ const MOVES = {
 let mouse = "";
 box.addEventListener("pointerover", (event) => {
   const place = `${event.screenX} ${event.screenY}`;
-  if (place !== mouse) show(event.target.closest(".td-tok"));
+  if (place !== mouse) pointOut(event.target.closest(".td-tok"));
   mouse = place;
 });
-box.addEventListener("focusin", (event) => show(event.target.closest(".td-tok")));
+box.addEventListener("focusin", (event) => pointOut(event.target.closest(".td-tok")));
 box.addEventListener("pointerdown", (event) => focusToken(event.target.closest(".td-tok")));
 box.addEventListener("keydown", (event) => {
   const move = MOVES[event.key];
@@ -208,22 +189,21 @@ function drawTokens() {
   box.scrollTop = 0;
 }
 
-function draw() {
-  const value = props.value ?? {};
-  tokens = value.tokens ?? [];
+// `row` is null before one is known.
+function drawRowTokens(row) {
+  tokens = row?.tokens ?? [];
   active = null;
   const counts = count();
-  root.dataset.learned = counts.learned;
-  root.dataset.total = tokens.length;
-  root.classList.toggle("td-empty", !tokens.length);
-  title.textContent = value.title ?? "";
-  title.hidden = !value.title;
-  note.textContent = value.note ?? "";
-  note.hidden = !value.note;
+  tokenView.dataset.learned = counts.learned;
+  tokenView.dataset.total = tokens.length;
+  tokenView.classList.toggle("td-empty", !tokens.length);
   legend.hidden = meter.hidden = detail.hidden = !tokens.length;
   if (!tokens.length) {
+    const empty = row ? say("This row holds no tokens.")
+      : say("Each token of a row shows here, coloured by whether it is learned.");
     box.removeAttribute("role");
-    box.replaceChildren(node("p", "td-tokens-empty", value.empty ?? say("No tokens to show yet.")));
+    spans = [];
+    box.replaceChildren(node("p", "td-tokens-empty", empty));
     return;
   }
   box.setAttribute("role", "listbox");
@@ -231,6 +211,3 @@ function draw() {
   drawTokens();
   detail.textContent = say("Point at a token, or press Tab and use the arrow keys, to see what it is.");
 }
-
-watch("value", draw);
-draw();

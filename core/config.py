@@ -137,6 +137,7 @@ def _contradictions(config: Config) -> list[str]:
                         f"{', '.join(TRACKERS)}.")
     if config.webhook_url and not config.webhook_url.startswith(("http://", "https://")):
         problems.append("Webhook: found an address that begins with neither http:// nor https://.")
-    if config.early_stopping_patience and (config.eval_every == "never" or not config.eval_rows):
+    if config.early_stopping_patience and (
+            config.eval_every == "never" or not (config.eval_rows or config.eval_share)):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
     return problems

@@ -1,16 +1,18 @@
-"""The object in the desk process: previews rows, counts parameters, tells what the machine has."""
+"""The object in the desk process: shows and judges rows, counts parameters, knows the machine."""
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from core.config import Config
-from core.data import build, preview
+from core.data import audit, preview
 from core.data.plain import with_template
+from core.data.room import Cancelled, DataRoom, search, template_words
+from core.data.survey import survey
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load, lora
@@ -18,7 +20,7 @@ from core.model.hardware import choose_formats, find_device
 from core.training.run import adapter_folder
 from core.training.verdict import forewarnings
 
-SUMMARY_ROWS = 2000  # counted for the preview; the run itself counts all
+CHECKED_ROWS = 200  # of a data set whose survey isn't finished when a run is started
 
 
 class Desk:
@@ -28,10 +30,10 @@ class Desk:
     def __init__(self, folders: Folders):
         self._folders = folders
         self._lock = threading.Lock()
-        self._open = lru_cache(4)(lambda config: build.open_dataset(config, folders))
-        self._tokenizer = lru_cache(4)(
-            lambda folder, template: with_template(load.load_tokenizer(folder), template))
-        self._count = lru_cache(4)(self._count_rows)
+        self._room = DataRoom(folders)
+        # A tokenizer may not be changed while another thread uses it: each purpose has its own.
+        self._tokenizer = lru_cache(4)(lambda folder, template, purpose: with_template(
+            load.load_tokenizer(folder), template))
 
     def machine(self) -> dict[str, Any]:
         device = find_device()
@@ -39,30 +41,61 @@ class Desk:
 
     def preview(self, settings: dict[str, Any], part: str = "train", index: int = 0
                 ) -> Iterator[dict[str, Any]]:
-        """One row of 'train' or 'eval' as preview.view tells it, with counts under 'facts'; before
-        it {"phase", "share"} while the model's tokenizer is fetched."""
+        """One row of 'train' or 'eval' as preview.view tells it; before it {"phase", "share"}
+        while the data set is opened and the model's tokenizer is fetched."""
         config = Config.parse(settings)
         folder = yield from self._bring(config, only_config=True)
-        with self._lock:
-            tokenizer = self._tokenizer(folder, config.chat_template)
-            opened = self._open(_data_only(config))
+        opened = yield from _told(lambda report: self._room.opened(config, report))
+        rows = opened.train if part == "train" else opened.held_out
+        if rows is None or not len(rows):
+            raise UserError("No rows are held out.", "Set Evaluation rows above 0.")
+        index = max(0, min(int(index), len(rows) - 1))
+        tokenizer = self._tokenizer(folder, config.chat_template, "preview")
+        example = opened.example(rows[index], config, tokenizer)
+        yield preview.view(opened, example, tokenizer, index, part, rows[index], len(rows)) | {
+            "index": index, "total": len(rows)}
+
+    def look(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """How far the data set is opened and looked through, as DataRoom.look tells it. The first
+        call begins the work; ask again to see it grow."""
+        try:
+            config = Config.parse(settings)
+        except UserError as error:
+            return {"state": "failed", "problem": error.problem, "remedy": error.remedy}
+        return self._room.look(
+            config, lambda report: self._tokenizer_of(config, "survey", report),
+            lambda opened: template_words(opened, self._tokenizer_of(config, "preview")))
+
+    def find_row(self, settings: dict[str, Any], part: str, what: str, start: int = 0,
+                 text: str = "") -> dict[str, Any]:
+        """{"index": a row or None, "next": where to go on}. `what` is 'text' (the next row from
+        `start` on that holds `text`), 'longest' (the row of rank `start`), or 'loses' (the next
+        that loses what should be learned), or 'changed' (the next changed copy)."""
+        config = Config.parse(settings)
+        if what == "text":
+            opened = self._room.opened(config)
             rows = opened.train if part == "train" else opened.held_out
-            if rows is None or not len(rows):
-                raise UserError("No rows are held out.", "Set Evaluation rows above 0.")
-            index = max(0, min(int(index), len(rows) - 1))
-            example = opened.example(rows[index], config, tokenizer)
-            shown = preview.view(opened, example, tokenizer, index, part, rows[index], len(rows))
-            report = self._count(_data_only(config), folder)
-        yield shown | {
-            "index": index, "total": len(rows),
-            "facts": preview.facts(report, len(opened.held_out or ()),
-                                   len(opened.train) <= SUMMARY_ROWS)}
+            return search(rows, text, start) if text and rows is not None else {
+                "index": None, "next": 0}
+        known = self._room.known(config)
+        facts = known.parts.get(part) if known else None
+        if not facts or not facts.done:
+            return {"index": None, "next": 0}
+        if what == "longest":
+            order = sorted(range(facts.done), key=lambda i: -facts.tokens[i])
+            return {"index": order[start % len(order)], "next": start + 1}
+        wanted = {"loses": facts.lost_learned, "changed": facts.changed}[what]
+        index = next((i for i in range(start, facts.done) if wanted[i]), None)
+        return {"index": index, "next": 0 if index is None else index + 1}
+
+    def unwritten(self, settings: dict[str, Any]) -> list[tuple[str, list[str]]]:
+        """Texts that the model is to say in other words, with the words that must stay."""
+        config = Config.parse(settings)
+        return self._room.unwritten(config, self._room.opened(config))
 
     def held_out(self, settings: dict[str, Any], count: int = 20) -> list[dict[str, str]]:
         """Prompts of held-out rows with the answer that the data gives, for Chat and Compare."""
-        config = Config.parse(settings)
-        with self._lock:
-            opened = self._open(_data_only(config))
+        opened = self._room.opened(Config.parse(settings))
         rows = opened.held_out
         if rows is None:
             return []
@@ -70,15 +103,26 @@ class Desk:
         return [pair for pair in map(_question, dialogues) if pair]
 
     def check(self, settings: dict[str, Any]) -> list[str]:
-        """What makes it likely that a run with these settings learns nothing. UserError where it
-        would end at once: a data set that can't be read, targets that match nothing, a number
-        format that this machine lacks."""
+        """What makes it likely that a run with these settings learns little. UserError where it
+        would end at once or learn nothing: a data set that can't be read or that the audit finds
+        red, targets that match nothing, a number format that this machine lacks."""
         config = Config.parse(settings)
         self.describe(settings)
-        with self._lock:
-            opened = self._open(_data_only(config))
-        opened.messages(opened.train[0])
+        opened = self._room.opened(config)
         adapter_folder(config, self._folders.runs)
+        found = self._room.known(config)
+        if found is None or not found.finished:
+            first = opened.train.select(range(min(CHECKED_ROWS, len(opened.train))))
+            *_, found = survey(replace(opened, train=first, held_out=None), config,
+                               self._tokenizer_of(config, "check"))
+        reds = audit.reds(audit.audit(found, config))
+        if missing := self._room.unwritten(config, opened):
+            reds.append(audit.unwritten(len(missing)))
+        if reds:
+            labels = [label for finding in reds for label, _ in finding.fixes]
+            raise UserError("\n".join(finding.words for finding in reds),
+                            "Look at the audit in the Data set tab"
+                            + (f", or choose: {'; '.join(labels)}." if labels else "."))
         return forewarnings(config, len(opened.train))
 
     def fetch(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -89,23 +133,14 @@ class Desk:
 
     def _bring(self, config: Config, only_config: bool
                ) -> Generator[dict[str, Any], None, Path]:
-        """The model's folder, with progress on the way: the work is done in a thread that
-        reports."""
-        reports: queue.Queue = queue.Queue()
+        """The model's folder, with progress on the way."""
+        return (yield from _told(lambda report: hub.locate(
+            config.base_model, self._folders, config.revision, only_config, report)))
 
-        def work() -> None:
-            try:
-                reports.put(hub.locate(config.base_model, self._folders, config.revision,
-                                       only_config, lambda *report: reports.put(report)))
-            except Exception as error:  # handed to the caller's thread, which raises it
-                reports.put(error)
-
-        threading.Thread(target=work, daemon=True).start()
-        while isinstance(report := reports.get(), tuple):
-            yield {"phase": report[0], "share": report[1]}
-        if isinstance(report, Exception):
-            raise report
-        return report
+    def _tokenizer_of(self, config: Config, purpose: str,
+                      *report: Callable[[str, float | None], None]) -> Any:
+        folder = hub.locate(config.base_model, self._folders, config.revision, True, *report)
+        return self._tokenizer(folder, config.chat_template, purpose)
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Trainable and total parameters, the names of the layers, and what 'auto' comes to.
@@ -118,11 +153,34 @@ class Desk:
                 "targets": found.targets, "weights": formats.weights,
                 "precision": formats.precision}
 
-    def _count_rows(self, config: Config, folder: Path) -> build.Report:
-        opened = self._open(config)
-        first = opened.train.select(range(min(SUMMARY_ROWS, len(opened.train))))
-        return build.tokenize_rows(
-            opened, first, config, self._tokenizer(folder, config.chat_template))[1]
+
+def _told(work: Callable[[Callable[[str, float | None], None]], Any]
+          ) -> Generator[dict[str, Any], None, Any]:
+    """The result of `work`, done in a thread that reports {"phase", "share"} on the way. Where the
+    reader leaves, the next report ends the work."""
+    reports: queue.Queue = queue.Queue()
+    left = threading.Event()
+
+    def report(words: str, share: float | None) -> None:
+        if left.is_set():
+            raise Cancelled
+        reports.put((words, share))
+
+    def run() -> None:
+        try:
+            reports.put([work(report)])
+        except BaseException as error:  # handed to the caller's thread, which raises it
+            reports.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while isinstance(told := reports.get(), tuple):
+            yield {"phase": told[0], "share": told[1]}
+    finally:
+        left.set()
+    if isinstance(told, BaseException):
+        raise told
+    return told[0]
 
 
 def _question(messages: list[dict[str, str]]) -> dict[str, str] | None:
@@ -135,9 +193,3 @@ def _question(messages: list[dict[str, str]]) -> dict[str, str] | None:
         if asked["role"] == "user" and said["role"] == "assistant":
             return {"prompt": asked["content"], "answer": said["content"]}
     return None
-
-
-def _data_only(config: Config) -> Config:
-    """The same data settings with all others at their defaults, as a key for what was opened."""
-    return Config(**{f.name: getattr(config, f.name) for f in fields(Config)
-                     if f.metadata["group"] == "data"})

@@ -170,7 +170,8 @@ def test_every_setting_is_read_on_the_journey_of_a_run(monkeypatch, folders, qui
     rows = tmp_path / "rows.jsonl"  # one of them too long
     rows.write_text("".join(json.dumps({"question": "?", "answer": "yes " * count}) + "\n"
                             for count in (1, 2, 3, 500)))
-    quick = replace(quick, dataset=str(rows), eval_rows=1, max_steps=1)
+    quick = replace(quick, dataset=str(rows), eval_rows=1, max_steps=1, augment_copies=1,
+                    general_share=0.5, general_dataset=str(rows))
     work = run.create(quick, folders.runs)
     cpu = Device("cpu", "CPU", 0, has_bf16=False)
     seen = spy(monkeypatch)

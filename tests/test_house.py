@@ -1,9 +1,12 @@
 """The house rules that a machine can hold."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+
+from ui.data_room import SCRIPTS
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
@@ -139,3 +142,10 @@ def test_the_page_opens_before_torch_is_loaded():
         assert not {name.split(".")[0] for name in names} & heavy, module
         waiting += [path for name in names
                     if (path := name.replace(".", "/") + ".py") in TREES]
+
+
+@pytest.mark.parametrize("scripts", [("chart.js", "run_view.js"), SCRIPTS], ids=str)
+def test_no_name_stands_for_two_things_in_scripts_that_are_joined(scripts):
+    text = "".join((ROOT / "assets" / name).read_text(encoding="utf-8") for name in scripts)
+    names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE)
+    assert sorted(names) == sorted(set(names))

@@ -34,9 +34,14 @@ def add(services: Services) -> None:
         return services.desk.call("describe", settings=_complete(settings, services))
 
     def preview(settings: dict, part: str = "train", index: int = 0) -> dict:
-        """One row: tokens as [text, id, flags] (1 learned, 2 special, 4 cut off), and counts."""
+        """One row: tokens as [text, id, flags] (1 learned, 2 special, 4 cut off)."""
         return services.desk.call("preview", settings=_complete(settings, services),
                                   part=part, index=index)
+
+    def audit(settings: dict) -> dict:
+        """What is known of all rows so far: counts, lengths, findings. Ask again, every second
+        or so, until 'finished' is true; work that nobody asks for ends."""
+        return services.desk.call("look", settings=_complete(settings, services))
 
     def start_training(settings: dict) -> str:
         """Checks the settings and puts a run in the line; returns its id."""
@@ -68,7 +73,7 @@ def add(services: Services) -> None:
         trash.throw_away(find_run(services.folders.runs, run_id), services.folders)
         return run_id
 
-    for endpoint in (settings, list_choices, describe, preview, start_training, run_status,
+    for endpoint in (settings, list_choices, describe, preview, audit, start_training, run_status,
                      run_metrics, stop_training, resume_training, list_runs, remove_run):
         gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
     _add_talking(services)

@@ -65,13 +65,25 @@ def _widget(f: Field, choices: list | None, min_width: int) -> gr.components.Com
         return gr.Dropdown(list(about["choices"]), value=f.default, **common)
     if isinstance(f.default, bool):
         return gr.Checkbox(value=f.default, **common)
+    if about["step"]:
+        return gr.Slider(about["low"], about["high"], f.default, step=about["step"], **common)
     return gr.Textbox(value=_shown(f, f.default), max_lines=3, **common)
 
 
 def _shown(f: Field, value: Any) -> Any:
+    if f.metadata["step"]:
+        return _within(f, value)
     if isinstance(value, float):
         return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.001 and float(
             f"{value:.0e}") == value else f"{value:g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
+
+
+def _within(f: Field, value: Any) -> float:
+    """A number that a slider can show; a draft may hold anything."""
+    try:
+        return min(max(float(value), f.metadata["low"]), f.metadata["high"])
+    except (TypeError, ValueError):
+        return f.default

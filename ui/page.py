@@ -1,12 +1,12 @@
 """Puts the page together: header with Start, the tabs in the order a person works, their wiring."""
 
 import html
-from dataclasses import fields
 from typing import Any
 
 import gradio as gr
 
 from core.config import TARGET_PRESETS, TRACKERS, Config
+from core.data.language import LANGUAGES
 from core.data.samples import list_samples
 from core.errors import UserError
 from core.model.catalog import load_catalog
@@ -16,8 +16,7 @@ from ui.services import Services, friendly
 from ui.tabs import chat, compare, data, model, runs, settings, train
 
 # Settings whose change changes what a row looks like, or which rows there are.
-PREVIEWED = {f.name for f in fields(Config) if f.metadata["group"] == "data"} | {
-    "base_model", "revision"}
+PREVIEWED = set(data.SHOWN)
 
 
 def build(services: Services) -> gr.Blocks:
@@ -77,7 +76,8 @@ def build(services: Services) -> gr.Blocks:
                    "show_progress": "hidden", "api_visibility": "private"}
         previewed = data.connect(data_tab, form, services)
         described = model.connect(model_tab, form, services)
-        replaced = [changed, described, previewed]
+        replaced = [previewed, changed, described]  # the first is quick, the others compute
+        data.connect_fixes(data_tab, form, after=[previewed, changed])
         settings.connect(settings_tab, form, services, after=replaced)
         train.connect(train_tab, services)
         chat.connect(chat_tab, form, services)
@@ -109,11 +109,12 @@ def _follow_changes(form: Form, *events: dict[str, Any]) -> None:
     for name, widget in form.items():
         # A name typed into a dropdown of several is told when the field is left only.
         triggers = ([widget.input] if isinstance(widget, gr.Checkbox) else
+                    [widget.release] if isinstance(widget, gr.Slider) else
                     [widget.input, widget.blur] if isinstance(widget, gr.Dropdown) else
                     [widget.blur])
         done = gr.on(triggers, **changed, trigger_mode="always_last")
-        if name in PREVIEWED:
-            done = done.then(**previewed)
+        if name in PREVIEWED:  # the room needn't wait until parameters are counted
+            gr.on(triggers, **previewed, trigger_mode="always_last")
         if name == "base_model":
             done.then(**described)
 
@@ -123,7 +124,9 @@ def _choices(services: Services) -> dict[str, list]:
     samples = [(about["name"], name) for name, about in list_samples(services.folders).items()]
     own = [(path.name, str(path)) for path in sorted(services.folders.uploads.iterdir())]
     models = [(f"{e.family} · {e.name}", e.id) for e in load_catalog(services.folders).values()]
-    return {"dataset": samples + own, "base_model": models,
+    return {"dataset": samples + own, "base_model": models, "languages": list(LANGUAGES),
+            "eval_dataset": [("The same data set", ""), *samples, *own],
+            "general_dataset": samples + own,
             "target_modules": list(TARGET_PRESETS), "modules_to_save": ["lm_head", "embed_tokens"],
             "prompt_column": [""], "input_column": [""], "answer_column": [""],
             "system_column": [""], "reasoning_column": [""], "trackers": list(TRACKERS)}

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from core.chat import paraphrase
 from core.chat.generate import Answer, Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
@@ -50,6 +51,16 @@ class Talk:
             opened = loaded.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK_OPEN)
             for answers in stream(loaded, prompt, names, chosen):
                 yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "")
+
+    def paraphrase(self, settings: dict[str, Any], texts: list[tuple[str, list[str]]]
+                   ) -> Iterator[dict[str, Any]]:
+        """Lets the base model say each of `texts` in other words, as core/chat/paraphrase.py
+        does."""
+        config = Config.parse(settings)
+        yield {"phase": "Waiting for the model"}
+        with self._lock:
+            yield from self._load(config)
+            yield from paraphrase.write(self._loaded, texts, config, self._folders)
 
     def _common_config(self, settings: dict[str, Any], runs: list[str]) -> Config:
         configs = [find_run(self._folders.runs, run_id).config() for run_id in runs if run_id]

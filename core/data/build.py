@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import orjson
 from datasets import ClassLabel, Dataset
 
 from core.config import Config
-from core.data import layouts, samples, sources, split
+from core.data import arrange, dialogues, layouts, samples, sources
 from core.data.bulk import Counts, Plan, tokenize
 from core.data.store import kept, key_of
 from core.data.token_rows import TokenRows, Writer
@@ -33,14 +33,29 @@ class Opened:
     label_names: layouts.Names
     folders: Folders
     nested: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # in words, what was left out or added on the way
+    sources: dict[str, "Opened"] = field(default_factory=dict)  # of rows that carry dialogues
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with its lists and objects as such."""
         return {name: orjson.loads(cell) if name in self.nested and isinstance(cell, str) else cell
                 for name, cell in row.items()} if self.nested else row
 
+    def raw(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row as it lies in its data set."""
+        source = self.sources.get(row.get(dialogues.ORIGIN, ""))
+        return source.row(source.train[row[dialogues.SOURCE]]) if source else self.row(row)
+
+    def before(self, row: dict[str, Any]) -> list[layouts.Message]:
+        """The dialogue that a changed copy was made from; empty for an original."""
+        if not row.get(dialogues.CHANGE):
+            return []
+        source = self.sources[row[dialogues.ORIGIN]]
+        return source.messages(source.train[row[dialogues.SOURCE]])
+
     def messages(self, row: dict[str, Any]) -> list[layouts.Message]:
+        if dialogues.is_carried(row):
+            return dialogues.carried_messages(row)
         try:
             return layouts.to_messages(self.row(row), self.layout, self.instruction,
                                        self.label_names)
@@ -81,21 +96,27 @@ class Report:
         return asdict(self)
 
 
-def open_dataset(config: Config, folders: Folders) -> Opened:
-    """Opens and draws the rows that `config` names. UserError for everything a person can mend."""
+def open_dataset(config: Config, folders: Folders,
+                 on_progress: Callable[[str, float | None], None] = lambda words, share: None
+                 ) -> Opened:
+    """Opens, chooses and draws the rows that `config` names. UserError for everything a person
+    can mend."""
     main = _open_source(config, config.dataset, config.train_split, folders)
-    rows = main.train
-    if config.eval_rows and config.eval_split and config.eval_split != config.train_split:
-        others = _open_source(config, config.dataset, config.eval_split, folders)
-        main = replace(main, nested=main.nested | others.nested, notes=main.notes + others.notes)
-        train = split.draw(rows, config.train_rows, config.data_seed)
-        held_out = split.draw(others.train, config.eval_rows, config.data_seed)
-    elif config.eval_rows and len(rows) > 1:
-        train, held_out = split.hold_out(rows, config.train_rows, config.eval_rows,
-                                         config.data_seed)
-    else:
-        train, held_out = split.draw(rows, config.train_rows, config.data_seed), None
-    return replace(main, train=train, held_out=held_out)
+
+    def open_other(dataset: str, split: str) -> Opened:
+        if dataset == config.dataset:  # another split of it is read by the same columns
+            other = _open_source(config, dataset, split, folders)
+            return replace(main, train=other.train, nested=other.nested, notes=other.notes)
+        return _open_source(_read_by_itself(config), dataset, split, folders)
+
+    return arrange.arrange(main, config, folders, open_other, on_progress)
+
+
+def _read_by_itself(config: Config) -> Config:
+    """For another data set: what a person said of the columns of this one doesn't hold there."""
+    return replace(config, layout="auto", prompt_column="", input_column="", answer_column="",
+                   system_column="", reasoning_column="", label_words="", instruction="",
+                   dataset_config="", dataset_revision="")
 
 
 def _open_source(config: Config, dataset: str, split: str, folders: Folders) -> Opened:
@@ -122,6 +143,16 @@ def _layout(row: dict[str, Any], nested: frozenset[str], config: Config) -> layo
         row, config.layout, prompt=config.prompt_column, input=config.input_column,
         answer=config.answer_column, system=config.system_column,
         reasoning=config.reasoning_column)
+
+
+def columns(config: Config, folders: Folders) -> list[str]:
+    """The columns of the training split, even where no layout is recognised; empty where it can't
+    be read."""
+    try:
+        return sources.open_rows(config.dataset, config.train_split, folders,
+                                 reading(config)).column_names
+    except UserError:
+        return []
 
 
 def _label_names(rows: Dataset, layout: layouts.Layout) -> list[str] | None:

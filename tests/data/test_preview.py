@@ -67,10 +67,10 @@ def test_a_row_that_teaches_nothing_says_so(tokenizer, folders):
     assert "left out" in shown["note"]
 
 
-def test_the_facts_are_the_counts_of_the_report(tokenizer, folders):
-    config = Config(train_rows=10, eval_rows=5)
-    opened = build.open_dataset(config, folders)
-    _, report = build.tokenize_rows(opened, opened.train, config, tokenizer)
-    facts = dict(preview.facts(report, len(opened.held_out), whole=True))
-    assert facts["Training rows"] == "10" and facts["Held-out rows"] == "5"
-    assert facts["Tokens"] == f"{report.tokens:,}"
+def test_what_the_model_reads_and_learns_is_told_as_text(tokenizer, folders):
+    opened = build.open_dataset(Config(), folders)
+    row = opened.train[0]
+    example = encode(opened.messages(row), tokenizer, "answers", 1000)
+    shown = preview.view(opened, example, tokenizer, 0, "train", row, 1)
+    assert shown["taught"] == [opened.messages(row)[-1]["content"] + "<|im_end|>"]
+    assert shown["seen"] == tokenizer.decode(example.ids)

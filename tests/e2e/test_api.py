@@ -18,8 +18,9 @@ def client(app: App) -> Client:
 
 def test_every_main_action_has_its_endpoint(client: Client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert {"/settings", "/list_choices", "/describe", "/preview", "/start_training", "/run_status",
-            "/run_metrics", "/stop_training", "/resume_training", "/list_runs", "/remove_run",
+    assert {"/settings", "/list_choices", "/describe", "/preview", "/audit", "/start_training",
+            "/run_status", "/run_metrics", "/stop_training", "/resume_training", "/list_runs",
+            "/remove_run",
             "/chat", "/compare"} <= named.keys()
 
 

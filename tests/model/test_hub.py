@@ -17,6 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core import packages
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub
@@ -101,7 +102,7 @@ def fetch_with(tmp_path, monkeypatch):
                           "into = pathlib.Path(sys.argv[sys.argv.index('--dest') + 1])\n"
                           f"with open({str(tmp_path / 'calls')!r}, 'a') as f: f.write('x')\n{text}")
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(hub, "sys", SimpleNamespace(executable=str(script)))
+        monkeypatch.setattr(packages, "sys", SimpleNamespace(executable=str(script)))
         return tmp_path / "calls"
     return fetch
 

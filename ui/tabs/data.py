@@ -1,6 +1,7 @@
 """The Data set tab: choose a data set, and see token by token what will be learned."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,31 +9,35 @@ from typing import Any
 
 import gradio as gr
 
+from core.config import Config
 from core.data.mapping import REMEMBERED, load_mapping, save_mapping
 from core.data.samples import PACKED, READERS
 from core.errors import UserError
 from core.settings.data import DataSettings
-from ui import words
+from ui import data_room, words
 from ui.form import Form
 from ui.services import Services, friendly
 
 ROLES = ("prompt_column", "input_column", "answer_column", "system_column", "reasoning_column")
-NO_TOKENS = {"title": "", "tokens": [],
-             "empty": "Each token of a row shows here, coloured by whether it is learned."}
+WHICH = ("eval_share", "eval_dataset", "eval_split", "data_seed", "stratify",
+         "duplicates", "min_characters", "max_characters", "languages", "keep_pattern",
+         "drop_pattern")
+MIXED = ("general_share", "general_dataset", "mix")
+CHANGED = ("augment_copies", "typo_rate", "drop_rate", "swap_rate", "synonym_rate",
+           "paraphrase_share", "augment_seed")
+
+# What decides how the rows of a data set look; a change of anything else needs no new look.
+SHOWN = tuple(f.name for f in fields(Config) if f.metadata["group"] == "data") + (
+    "base_model", "revision")
 
 
 @dataclass(frozen=True)
 class DataTab:
     upload: gr.UploadButton
-    status: gr.HTML
-    part: gr.Radio
-    back: gr.Button
-    row: gr.Textbox
-    ahead: gr.Button
-    tokens: gr.HTML
-    facts: gr.HTML
-    messages: gr.JSON
-    raw_row: gr.JSON
+    room: gr.HTML
+    write: gr.Button
+    stop: gr.Button
+    written: gr.HTML
 
 
 def draw(form: Form, services: Services) -> DataTab:
@@ -46,73 +51,73 @@ def draw(form: Form, services: Services) -> DataTab:
                 with gr.Row():
                     form.draw("layout", "loss_on")
                 with gr.Row():
-                    form.draw("train_rows", "eval_rows", "max_length", min_width=130)
-            with gr.Accordion("Columns", open=False), gr.Row():
-                form.draw(*ROLES)
-            with gr.Accordion("More", open=False), gr.Row():
+                    form.draw("train_rows", "eval_rows", min_width=130)
+                with gr.Row():
+                    form.draw("max_length", "too_long", min_width=130)
+            with gr.Accordion("Columns", open=False, elem_id="columns"), \
+                    gr.Row(elem_classes="td-plain"):
+                form.draw(*ROLES, min_width=150)
+            with gr.Accordion("Which rows, and which are held out", open=False,
+                              elem_id="which-rows"), gr.Row(elem_classes="td-plain"):
+                form.draw(*WHICH, min_width=150)
+            with gr.Accordion("Mix in other data", open=False, elem_id="mix-in"), \
+                    gr.Row(elem_classes="td-plain"):
+                form.draw(*MIXED, min_width=260)
+            with gr.Accordion("Changed copies of few rows", open=False, elem_id="change-rows"):
+                with gr.Row(elem_classes="td-plain"):
+                    form.draw(*CHANGED, min_width=150)
+                with gr.Row(elem_classes="td-actions"):
+                    write = gr.Button("Write paraphrases", size="sm", elem_id="paraphrase",
+                                      min_width=140)
+                    stop = gr.Button("Stop writing", size="sm", elem_id="paraphrase-stop",
+                                     min_width=110)
+                written = gr.HTML(elem_id="paraphrase-status", apply_default_css=False)
+            with gr.Accordion("More", open=False), gr.Row(elem_classes="td-plain"):
                 form.draw_group("data")
         with gr.Column(scale=3, min_width=320):
-            status = gr.HTML(elem_id="data-status", apply_default_css=False)
-            with gr.Row(elem_classes="td-walk"):
-                part = gr.Radio([("Training rows", "train"), ("Held-out rows", "eval")],
-                                value="train", show_label=False, container=False,
-                                elem_id="part", min_width=250, scale=3)
-                back = gr.Button("Previous", size="sm", elem_id="row-back", min_width=76)
-                row = gr.Textbox("1", label="Row", show_label=False, container=False,
-                                 elem_id="row-number", min_width=64, max_lines=1)
-                ahead = gr.Button("Next", size="sm", elem_id="row-next", min_width=76)
-            tokens = gr.HTML(NO_TOKENS, html_template="", apply_default_css=False,
-                             elem_id="tokens", js_on_load=(
-                                 services.folders.assets / "token_view.js").read_text())
-            facts = gr.HTML(elem_id="data-facts", apply_default_css=False)
-            with gr.Accordion("The same row as a dialogue, and as it lies in the data set",
-                              open=False), gr.Row():
-                messages = gr.JSON(label="Dialogue", elem_id="messages", min_width=280)
-                raw_row = gr.JSON(label="Row", elem_id="raw-row", min_width=280)
-    return DataTab(upload, status, part, back, row, ahead, tokens, facts, messages, raw_row)
+            room = gr.HTML({"settings": None}, html_template="", apply_default_css=False,
+                           elem_id="data-room", server_functions=data_room.readers(services),
+                           js_on_load=data_room.script(services.folders.assets))
+    return DataTab(upload, room, write, stop, written)
 
 
 def connect(tab: DataTab, form: Form, services: Services) -> dict[str, Any]:
-    """Wires the tab; returns the event (function, inputs, outputs) that draws the preview anew."""
-    inputs = [*form.widgets, tab.part, tab.row]
-    outputs = [tab.status, tab.tokens, tab.facts, tab.messages, tab.raw_row, tab.row,
-               *(form[role] for role in ROLES)]
+    """Wires the tab; returns the event (function, inputs, outputs) that tells the room which data
+    set to show. The room does the rest by asking."""
+    def show(*values: Any) -> dict[str, Any]:
+        raw = form.raw(values)
+        return {"settings": {name: raw[name] for name in SHOWN}}
 
-    def show(*values: Any, step: int = 0) -> Iterator[list[Any]]:
-        *values, part, number = values
-        try:
-            index = _row_index(number) + step
-            for shown in services.desk.stream("preview", settings=form.raw(tuple(values)),
-                                              part=part, index=index):
-                if "phase" in shown:
-                    yield [words.phase(shown), *[gr.skip()] * (len(outputs) - 1)]
-        except UserError as error:
-            yield [words.error_note(error), NO_TOKENS, "", None, None,
-                   *[gr.skip()] * (1 + len(ROLES))]
-            return
-        columns = [gr.update(choices=["", *shown["columns"]]) for _ in ROLES]
-        yield [words.line(f"Layout '{shown['layout']}', from the columns "
-                          f"{', '.join(shown['columns'])}."),
-               shown, words.facts(shown["facts"]), shown["messages"], shown["raw"],
-               str(shown["index"] + 1), *columns]
-
-    def on_back(*values: Any) -> Iterator[list[Any]]:
-        yield from show(*values, step=-1)
-
-    def on_next(*values: Any) -> Iterator[list[Any]]:
-        yield from show(*values, step=1)
+    def show_again(*values: Any) -> dict[str, Any]:
+        return show(*values) | {"stamp": time.time()}
 
     def on_upload(path: str) -> str:
         return str(keep_upload(Path(path), services.folders.uploads))
 
-    event = {"fn": show, "inputs": inputs, "outputs": outputs, "show_progress": "hidden",
-             "api_visibility": "private", "concurrency_limit": 4}
-    tab.back.click(**(event | {"fn": on_back}))
-    tab.ahead.click(**(event | {"fn": on_next}))
-    tab.row.submit(**event)
-    tab.part.input(lambda: "1", None, tab.row, api_visibility="private").then(**event)
+    def on_opened(event: gr.EventData) -> list[Any]:
+        return [gr.update(choices=["", *event.columns]) for _ in ROLES]
+
+    def on_write(*values: Any) -> Iterator[str]:
+        """Progress of the chat process, which holds the model that writes."""
+        raw = form.raw(values)
+        texts = services.desk.call("unwritten", settings=raw)
+        if not texts:
+            raise UserError("No paraphrase is wanted, or all are written.",
+                            "Set Paraphrases above 0, or choose more rows.")
+        for report in services.chat.stream("paraphrase", settings=raw, texts=texts):
+            yield words.phase(report) if "phase" in report else words.line(report["words"])
+
+    event = {"fn": show, "inputs": form.widgets, "outputs": tab.room, "show_progress": "hidden",
+             "api_visibility": "private", "queue": False}
     tab.upload.upload(friendly(on_upload), tab.upload, form["dataset"],
                       api_visibility="private").then(**event)
+    tab.room.opened(on_opened, None, [form[role] for role in ROLES], show_progress="hidden",
+                    api_visibility="private")
+    writing = tab.write.click(friendly(on_write), form.widgets, tab.written,
+                              show_progress="hidden", api_visibility="private")
+    writing.then(**(event | {"fn": show_again}))
+    tab.stop.click(lambda: words.line("Stopped; what was written is kept."), None, tab.written,
+                   cancels=writing, api_visibility="private").then(**(event | {"fn": show_again}))
     _remember_mapping(form, services, event)
     return event
 
@@ -136,11 +141,15 @@ def _remember_mapping(form: Form, services: Services, event: dict[str, Any]) -> 
           api_visibility="private")
 
 
-def _row_index(number: str) -> int:
-    try:
-        return int(str(number).strip() or 1) - 1
-    except ValueError:
-        raise UserError(f"Row: found '{number}', needs a whole number.", "") from None
+def connect_fixes(tab: DataTab, form: Form, after: list[dict[str, Any]]) -> None:
+    """A remedy that the audit proposes is a change of settings; `after` are events that follow."""
+    def on_fix(event: gr.EventData, *values: Any) -> list[Any]:
+        return form.show(form.raw(values) | event.settings)
+
+    fixed = tab.room.fix(on_fix, form.widgets, form.widgets, show_progress="hidden",
+                         api_visibility="private")
+    for each in after:
+        fixed = fixed.then(**each)
 
 
 def keep_upload(uploaded: Path, uploads: Path) -> Path:
