@@ -11,9 +11,11 @@ from typing import Any
 from core.config import Config
 from core.data import build, preview
 from core.errors import UserError
+from core.export import elsewhere
 from core.files import Folders
 from core.model import hub, load, lora
-from core.model.hardware import choose_formats, find_device
+from core.model.hardware import choose_formats, count_devices, find_device
+from core.training import spread
 from core.training.run import adapter_folder
 
 SUMMARY_ROWS = 2000  # counted for the preview; the run itself counts all
@@ -32,7 +34,9 @@ class Desk:
 
     def machine(self) -> dict[str, Any]:
         device = find_device()
-        return {"kind": device.kind, "words": device.words, "has_bf16": device.has_bf16}
+        count = count_devices()
+        return {"kind": device.kind, "has_bf16": device.has_bf16, "devices": count,
+                "words": device.words if count == 1 else f"{count} × {device.words}"}
 
     def preview(self, settings: dict[str, Any], part: str = "train", index: int = 0
                 ) -> Iterator[dict[str, Any]]:
@@ -71,10 +75,17 @@ class Desk:
         read, targets that match nothing, a number format that this machine lacks."""
         config = Config.parse(settings)
         self.describe(settings)
+        spread.check(config)
         with self._lock:
             opened = self._open(_data_only(config))
         opened.messages(opened.train[0])
         adapter_folder(config, self._folders.runs)
+
+    def pack(self, settings: dict[str, Any], name: str = "elsewhere") -> str:
+        """A zip file with which another machine trains with these settings."""
+        config = Config.parse(settings)
+        self.describe(settings)
+        return str(elsewhere.pack(config, self._folders, self._folders.temporary / f"{name}.zip"))
 
     def fetch(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Bring the base model to this computer; yields {"phase": words, "share": 0..1 or None}
@@ -111,7 +122,7 @@ class Desk:
         formats = choose_formats(config, find_device())
         return {"trainable": found.trainable, "total": found.total, "modules": found.modules,
                 "targets": found.targets, "weights": formats.weights,
-                "precision": formats.precision}
+                "precision": formats.precision, "processes": spread.processes(config)}
 
     def _count_rows(self, config: Config, folder: Path) -> build.Report:
         opened = self._open(config)
