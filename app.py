@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from core.errors import UserError
 from core.files import Folders, default_folders
@@ -18,6 +19,8 @@ def main() -> None:
             sys.exit(train_from_file(options.settings, folders))
         if options.command == "fetch":
             _fetch(options.model, folders)
+        elif options.command == "elsewhere":
+            _take_elsewhere(options.what, Path(options.to), folders)
         else:
             serve(options, folders)
     except UserError as error:
@@ -40,6 +43,9 @@ def _arguments() -> argparse.Namespace:
     train.add_argument("settings", help="a YAML file of settings, or the name of a preset")
     fetch = commands.add_parser("fetch", help="bring a model to this computer")
     fetch.add_argument("model", nargs="?", default="starter:SmolLM2-135M-Instruct")
+    elsewhere = commands.add_parser("elsewhere", help="pack a run to train on another machine")
+    elsewhere.add_argument("what", help="a run, a YAML file of settings, or the name of a preset")
+    elsewhere.add_argument("--to", metavar="ZIP", default="elsewhere.zip")
     return parser.parse_args()
 
 
@@ -48,6 +54,16 @@ def _fetch(model: str, folders: Folders) -> None:
 
     print(locate(model, folders, on_progress=lambda words, share: print(
         words if share is None else f"{words}, {share:.0%}", end="\r", flush=True)))
+
+
+def _take_elsewhere(what: str, target: Path, folders: Folders) -> None:
+    from core.export import elsewhere
+    from core.training.headless import named_settings
+    from core.training.run import find_run
+
+    here = (folders.runs / what / "config.yaml").is_file()
+    config = find_run(folders.runs, what).config() if here else named_settings(what, folders)
+    print(elsewhere.pack(config, folders, target))
 
 
 def serve(options: argparse.Namespace, folders: Folders) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 from core.errors import UserError
 from core.settings.data import DataSettings
+from core.settings.hardware import HardwareSettings
 from core.settings.lora import LoraSettings
 from core.settings.model import ModelSettings
 from core.settings.progress import ProgressSettings
@@ -20,6 +21,7 @@ GROUPS = {
     "lora": "LoRA",
     "training": "Training",
     "progress": "Evaluate, save, log",
+    "hardware": "Several GPUs",
 }
 
 # libyaml's reader is ten times as fast, which a thousand runs' settings need.
@@ -30,7 +32,8 @@ TARGET_PRESETS = ("all linear", "attention", "attention q and v")
 
 
 @dataclass(frozen=True)
-class Config(ProgressSettings, TrainingSettings, LoraSettings, ModelSettings, DataSettings):
+class Config(HardwareSettings, ProgressSettings, TrainingSettings, LoraSettings, ModelSettings,
+             DataSettings):
     """All that decides what a run learns and how. Making one checks it: a UserError names every
     problem at once. Field names follow transformers' TrainingArguments and peft's LoraConfig. The
     groups are only laid side by side here; a dataclass lists the fields of its last parent first.

@@ -14,9 +14,11 @@ from core.data.plain import with_template
 from core.data.room import Cancelled, DataRoom, search, template_words
 from core.data.survey import survey
 from core.errors import UserError
+from core.export import elsewhere
 from core.files import Folders
 from core.model import hub, load, lora
-from core.model.hardware import choose_formats, find_device
+from core.model.hardware import choose_formats, count_devices, find_device
+from core.training import spread
 from core.training.run import adapter_folder
 from core.training.verdict import forewarnings
 
@@ -37,7 +39,9 @@ class Desk:
 
     def machine(self) -> dict[str, Any]:
         device = find_device()
-        return {"kind": device.kind, "words": device.words, "has_bf16": device.has_bf16}
+        count = count_devices()
+        return {"kind": device.kind, "has_bf16": device.has_bf16, "devices": count,
+                "words": device.words if count == 1 else f"{count} × {device.words}"}
 
     def preview(self, settings: dict[str, Any], part: str = "train", index: int = 0
                 ) -> Iterator[dict[str, Any]]:
@@ -108,6 +112,7 @@ class Desk:
         red, targets that match nothing, a number format that this machine lacks."""
         config = Config.parse(settings)
         self.describe(settings)
+        spread.check(config)
         opened = self._room.opened(config)
         adapter_folder(config, self._folders.runs)
         found = self._room.known(config)
@@ -124,6 +129,12 @@ class Desk:
                             "Look at the audit in the Data set tab"
                             + (f", or choose: {'; '.join(labels)}." if labels else "."))
         return forewarnings(config, len(opened.train))
+
+    def pack(self, settings: dict[str, Any], name: str = "elsewhere") -> str:
+        """A zip file with which another machine trains with these settings."""
+        config = Config.parse(settings)
+        self.describe(settings)
+        return str(elsewhere.pack(config, self._folders, self._folders.temporary / f"{name}.zip"))
 
     def fetch(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Bring the base model to this computer; yields {"phase": words, "share": 0..1 or None}
@@ -151,7 +162,7 @@ class Desk:
         formats = choose_formats(config, find_device())
         return {"trainable": found.trainable, "total": found.total, "modules": found.modules,
                 "targets": found.targets, "weights": formats.weights,
-                "precision": formats.precision}
+                "precision": formats.precision, "processes": spread.processes(config)}
 
 
 def _told(work: Callable[[Callable[[str, float | None], None]], Any]

@@ -176,7 +176,7 @@ def test_every_setting_is_read_on_the_journey_of_a_run(monkeypatch, folders, qui
     cpu = Device("cpu", "CPU", 0, has_bf16=False)
     seen = spy(monkeypatch)
     Desk(folders).preview(quick.to_dict())
-    Desk(folders).describe(quick.to_dict())
+    Desk(folders).check(quick.to_dict())
     engine.train(work, folders)
     list(Talk(folders).answer({}, [work.id], [{"role": "user", "content": "Hi?"}],
                               {"max_new_tokens": 1}))

@@ -151,6 +151,7 @@ def _in_words(raw: dict[str, Any], about: dict[str, Any]) -> str:
     config = Config.parse(raw)
     rows = config.batch_size * config.gradient_accumulation
     share = about["trainable"] / about["total"]
+    shared = f" shared by {about['processes']} GPUs" if about["processes"] > 1 else ""
     return (f"Learns {words.count(about['trainable'])} of {words.count(about['total'])} parameters "
-            f"({share:.2%}), {rows} rows a step, base weights {about['weights']}, "
+            f"({share:.2%}), {rows} rows a step{shared}, base weights {about['weights']}, "
             f"arithmetic {about['precision']}.")

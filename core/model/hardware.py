@@ -28,7 +28,7 @@ class Device:
 def find_device() -> Device:
     """The fastest device that torch can use here."""
     if torch.cuda.is_available():
-        about = torch.cuda.get_device_properties(0)
+        about = torch.cuda.get_device_properties(torch.cuda.current_device())
         return Device("cuda", about.name, about.total_memory, torch.cuda.is_bf16_supported())
     memory = psutil.virtual_memory().total
     if torch.backends.mps.is_available():
@@ -36,6 +36,11 @@ def find_device() -> Device:
     cores = psutil.cpu_count(logical=False) or os.cpu_count()
     fast_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Device("cpu", f"CPU, {cores} cores", memory, fast_bf16)
+
+
+def count_devices() -> int:
+    """How many GPUs a run may use on this machine; 1 where there is none."""
+    return torch.cuda.device_count() or 1
 
 
 @dataclass(frozen=True)

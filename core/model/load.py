@@ -33,12 +33,14 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_base(folder: Path, formats: Formats, config: Config, device: Device) -> PreTrainedModel:
-    """The frozen base model on `device`."""
+    """The frozen base model on `device`; in main memory where several processes cut it up, which
+    bring their parts to the device themselves."""
     options: dict[str, Any] = {"dtype": formats.weight_dtype}
     if formats.weights in ("4bit", "8bit"):
         options["quantization_config"] = _quantization(formats, config)
-    if device.kind != "cpu":
-        options["device_map"] = {"": 0 if device.kind == "cuda" else device.kind}
+    if device.kind != "cpu" and not _is_cut_up(config, formats):
+        options["device_map"] = {
+            "": torch.cuda.current_device() if device.kind == "cuda" else device.kind}
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except torch.OutOfMemoryError:
@@ -62,7 +64,15 @@ def _quantization(formats: Formats, config: Config) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type=config.quant_type,
         bnb_4bit_use_double_quant=config.double_quantization,
-        bnb_4bit_compute_dtype=formats.compute_dtype)
+        bnb_4bit_compute_dtype=formats.compute_dtype,
+        # FSDP2 cuts up weights of the dtype that it computes in; the bytes inside stay the same.
+        bnb_4bit_quant_storage=formats.compute_dtype if config.strategy == "fsdp2"
+        else torch.uint8)
+
+
+def _is_cut_up(config: Config, formats: Formats) -> bool:
+    return (config.strategy == "fsdp2" and formats.weights in ("16bit", "32bit")
+            and torch.distributed.is_initialized())
 
 
 def load_shape(config: Config, folders: Folders) -> PreTrainedModel:

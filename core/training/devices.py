@@ -25,9 +25,12 @@ def list_devices() -> tuple[str, ...]:
     return tuple(asked.stdout.split()) if asked.returncode == 0 else ()
 
 
-def wanted(config: Config) -> int:
-    """How many devices a run claims."""
-    return 1
+def wanted(config: Config, devices: tuple[str, ...]) -> int:
+    """How many of the machine's devices a run claims: one for each of its processes, all where it
+    says so, and none where a cluster gives it others."""
+    if config.cluster not in ("", "local"):
+        return 0
+    return min(config.processes or len(devices), len(devices))
 
 
 def claim(free: tuple[str, ...], count: int) -> tuple[str, ...] | None:

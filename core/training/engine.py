@@ -22,7 +22,7 @@ from core.files import Folders, put_in_place
 from core.model import hub, load, lora
 from core.model.attention import rows_stay_apart, use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
-from core.training import card, trackers, verdict
+from core.training import card, ranks, sharding, shares, trackers, verdict
 from core.training.checkpoint import STATE, newest_whole
 from core.training.environment import describe_environment
 from core.training.loss import learned_loss, loss_and_count, token_loss
@@ -52,28 +52,30 @@ def train(run: Run, folders: Folders) -> None:
     formats = choose_formats(config, device)
     if device.kind == "cpu" and hasattr(os, "nice"):
         os.nice(5)  # so that the page stays quick while all cores are at work
-    clear_leftovers(run)
+    if run.writes:
+        clear_leftovers(run)
     parts = build(run, config, folders, device, formats)
     initial = _keep_initial_adapter(run, config, parts.model)
     began_with = verdict.weights_mark(parts.model)
     trainer = make_trainer(run, config, parts)
     learn(run, config, trainer)
-    stopped = run.stop_asked() == "save"
+    stopped = ranks.agree(run.stop_asked()) == "save"
     if not stopped and parts.held_out and config.eval_every != "never" \
-            and _last_evaluated(run) != trainer.state.global_step:
+            and ranks.agree(_last_evaluated(run)) != trainer.state.global_step:
         trainer.evaluate()
     end(run, config, parts, trainer, initial, began_with, stopped)
 
 
 def learn(run: Run, config: Config, trainer: Trainer) -> None:
     """Train, from the newest whole checkpoint where there is one, to the end or to a Stop."""
-    checkpoint, damaged = newest_whole(run.checkpoints)
+    checkpoint, damaged = ranks.agree(newest_whole(run.checkpoints) if run.writes else None)
     for sentence in [*damaged, *run.config_problems()]:
         print(sentence, flush=True)
     run.write_facts("resumed", {"notices": damaged})
     run.forget_steps_after(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
     state = TrainerState.load_from_json(str(checkpoint / STATE)) if checkpoint else None
-    if state and is_complete(state, config.early_stopping_patience):
+    whole = not trainer.is_fsdp_enabled  # else the trainer alone can put the weights together
+    if whole and state and is_complete(state, config.early_stopping_patience):
         trainer.state = state
         best = run.checkpoints / f"checkpoint-{state.best_global_step}"
         keeps_best = trainer.args.load_best_model_at_end and best.is_dir()
@@ -88,7 +90,11 @@ def learn(run: Run, config: Config, trainer: Trainer) -> None:
             trainer._save_checkpoint(trainer.model, None)
             trainer.callback_handler.on_save(*heard)
         if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-            _load_weights(trainer, Path(trainer.state.best_model_checkpoint))
+            best = Path(trainer.state.best_model_checkpoint)
+            if whole:
+                _load_weights(trainer, best)
+            else:
+                trainer._load_from_checkpoint(str(best), trainer.model_wrapped)
 
 
 def _load_weights(trainer: Trainer, checkpoint: Path) -> None:
@@ -104,7 +110,9 @@ def end(run: Run, config: Config, parts: Parts, trainer: Trainer, initial: Path 
                    words="Stopped before the first step was done; nothing was learned.")
         return
     save(run, config, parts, initial)
-    nothing, signs = verdict.judge(run, config, began_with, verdict.weights_mark(parts.model))
+    ended_with = verdict.weights_mark(parts.model)  # of weights that are cut up, all have a part
+    nothing, signs = ranks.agree(verdict.judge(run, config, began_with, ended_with)
+                                 if run.writes else None)
     run.write_facts("verdict", {"notices": signs})
     if nothing and not stopped:
         raise UserError("The run came to its end, but it learned nothing.", nothing)
@@ -118,7 +126,8 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
         run.update(phase=words if share is None else f"{words}, {share:.0%}")
 
     on_progress("Opening the base model")
-    folder = hub.locate(config.base_model, folders, config.revision, on_progress=on_progress)
+    with ranks.first_alone():
+        folder = hub.locate(config.base_model, folders, config.revision, on_progress=on_progress)
     tokenizer = with_template(load.load_tokenizer(folder), config.chat_template)
     on_progress("Reading the data set")
     opened = data.open_dataset(config, folders)
@@ -163,13 +172,17 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     callbacks: list[TrainerCallback] = [recorder, Draws(), Saver(run, config.save_total_limit)]
     if config.early_stopping_patience and parts.held_out:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
+    if run.writes:
+        callbacks += trackers.callbacks(run, config)
     trainer = Trainer(
-        model=parts.model, args=training_arguments(run, config, parts),
-        train_dataset=parts.train, eval_dataset=parts.held_out or None,
+        model=parts.model, args=training_arguments(run, config, parts), train_dataset=parts.train,
+        eval_dataset=parts.held_out or None,
         data_collator=collator(parts.packing, parts.tokenizer.pad_token_id),
         compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
-        compute_metrics=token_loss, callbacks=[*callbacks, *trackers.callbacks(run, config)])
+        compute_metrics=token_loss, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    if ranks.count() > 1:
+        _share_out(trainer, config, parts)
     if parts.held_out and config.eval_every != "never":
         trainer.add_callback(MissedEvaluation(run, trainer.evaluate))
         if _hides_base(config):
@@ -179,6 +192,17 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
 
 def _measure_base(trainer: Trainer) -> Callable[[], Any]:
     return lambda: trainer.evaluate(metric_key_prefix="base")
+
+
+def _share_out(trainer: Trainer, config: Config, parts: Parts) -> None:
+    """Give each of several processes its share of the rows."""
+    sharding.tune(trainer, parts.formats)
+    pad = parts.tokenizer.pad_token_id
+    shared = shares.share(config, ranks.count())
+    trainer.train_dataset = [*parts.train, shares.blank(pad)]
+    trainer._get_train_sampler = lambda *_: shares.Dealt(parts.train, shared, config.seed)
+    if parts.held_out:
+        trainer.eval_dataset = shares.even(parts.held_out, shared, pad)
 
 
 def _hides_base(config: Config) -> bool:
@@ -198,22 +222,22 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
     passes = math.ceil(len(parts.train) / config.batch_size)
     per_epoch = max(1, math.ceil(passes / config.gradient_accumulation))
     steps = config.max_steps or math.ceil(config.epochs * per_epoch)
+    shared = shares.share(config, ranks.count())
+    checkpointing = config.gradient_checkpointing and not sharding.checkpoints_itself(config)
     arguments = TrainingArguments(
         output_dir=str(run.saving), report_to=[], disable_tqdm=True, label_names=["labels"],
         remove_unused_columns=False, use_cpu=parts.device.kind == "cpu", seed=config.seed,
         num_train_epochs=config.epochs, max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
+        per_device_train_batch_size=shared.rows, per_device_eval_batch_size=shared.rows,
+        gradient_accumulation_steps=shared.passes,
         learning_rate=config.learning_rate, lr_scheduler_type=config.lr_scheduler,
         # The first step of a warm-up does nothing, so a run of one step has none.
         warmup_steps=min(steps - 1, math.ceil(config.warmup_ratio * steps)),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm, optim=config.optimizer,
         bf16=parts.formats.precision == "bf16", fp16=parts.formats.precision == "fp16",
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False}
-        if config.gradient_checkpointing else None,
+        gradient_checkpointing=checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
         neftune_noise_alpha=config.neftune_noise_alpha or None,
         eval_strategy=evaluate, eval_steps=config.eval_steps,
         eval_on_start=evaluate != "no" and not _hides_base(config),
@@ -221,8 +245,9 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         load_best_model_at_end=keep_best, metric_for_best_model="eval_token_loss",
         greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="all" if parts.packing else "non_padding")
-    arguments._n_gpu = 1  # else Trainer wraps the model in DataParallel over all GPUs it sees
+        include_num_input_tokens_seen="all" if parts.packing else "non_padding",
+        **sharding.arguments(config, parts.model))
+    sharding.settle(config, arguments)
     return arguments
 
 
@@ -232,17 +257,20 @@ def _keep_initial_adapter(run: Run, config: Config, model: Any) -> Path | None:
     if config.init_lora == "default" or config.adapter:
         return None
     folder = run.folder / "initial_adapter"
-    if not folder.exists():
+    if run.writes and not folder.exists():
         model.save_pretrained(folder)
     return folder
 
 
 def save(run: Run, config: Config, parts: Parts, initial: Path | None) -> None:
     """The adapter folder, whole or absent: adapter, tokenizer and model card."""
+    weights = sharding.whole(parts.model)
+    if not run.writes:
+        return
     aside = run.folder / "adapter.part"
     shutil.rmtree(aside, ignore_errors=True)
     options = {"path_initial_model_for_weight_conversion": str(initial)} if initial else {}
-    parts.model.save_pretrained(aside, **options)
+    parts.model.save_pretrained(aside, state_dict=weights, **options)
     parts.tokenizer.save_pretrained(aside)
     (aside / "README.md").write_text(card.model_card(run, config), encoding="utf-8")
     put_in_place(aside, run.adapter)

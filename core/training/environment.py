@@ -5,6 +5,7 @@ from importlib import metadata
 from typing import Any
 
 from core.model.hardware import Device, Formats
+from core.training import ranks
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "bitsandbytes",
             "tokenizers", "safetensors", "gradio")
@@ -12,7 +13,8 @@ PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "bitsandb
 
 def describe_environment(device: Device, formats: Formats) -> dict[str, Any]:
     return {"python": platform.python_version(), "system": platform.platform(),
-            "device": device.words, "base_weights": formats.weights,
+            "device": device.words if ranks.count() == 1 else f"{ranks.count()} × {device.words}",
+            "base_weights": formats.weights,
             "precision": formats.precision,
             "packages": {name: _version(name) for name in PACKAGES}}
 

@@ -1,9 +1,10 @@
 """A run without a page: the same queue and the same worker, followed on the terminal."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from core.config import load_yaml
+from core.config import Config, load_yaml
 from core.files import Folders
 from core.presets import list_presets, load_preset
 from core.training.queue import Queue
@@ -13,13 +14,30 @@ LOOK_SECONDS = 0.5
 
 
 def train_from_file(settings: str, folders: Folders) -> int:
-    """Train with a YAML file or a preset's name; prints what the page would show. The exit code is
-    0 for a finished run, else 1. Interrupting stops the run and saves it."""
-    config = (load_preset(settings, folders) if settings in list_presets(folders)
-              else load_yaml(Path(settings)))
+    """Train with a YAML file or a preset's name."""
+    return train_with(named_settings(settings, folders), folders)
+
+
+def named_settings(settings: str, folders: Folders) -> Config:
+    """Those of a YAML file, or of a preset by its name."""
+    return (load_preset(settings, folders) if settings in list_presets(folders)
+            else load_yaml(Path(settings)))
+
+
+def train_with(config: Config, folders: Folders) -> int:
+    return _work(folders, lambda queue: queue.submit(config))
+
+
+def resume(run_id: str, folders: Folders) -> int:
+    return _work(folders, lambda queue: queue.resume(run_id))
+
+
+def _work(folders: Folders, begin: Callable[[Queue], Run]) -> int:
+    """Do one run; prints what the page would show. The exit code is 0 for a finished run, else 1.
+    Interrupting stops the run and saves it."""
     queue = Queue(folders, keep_spare=False)
     queue.start()
-    run = queue.submit(config)
+    run = begin(queue)
     print(f"Run {run.id}")
     try:
         return _follow(run)

@@ -195,8 +195,9 @@ class Queue:
             self._end_at_once(found, self._workers[found.id].pid, LEAVE_SECONDS)
             return
         with line.locked(self._folders.runs):
-            if found.written_status().state in ACTIVE:  # its worker is gone without a last word
-                status = _last_words(found, status, self._returncodes.get(found.id))
+            if (written_as := found.written_status().state) in (*ACTIVE, "interrupted"):
+                if written_as in ACTIVE:  # its worker is gone without a last word
+                    status = _last_words(found, status, self._returncodes.get(found.id))
                 goes_on = self._requeued_by_itself(found, status)
                 if not goes_on:
                     found.write_status(status)

@@ -11,6 +11,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from core.errors import UserError
 from core.model.hardware import Device
+from core.training import ranks
 from core.training.run import Run
 
 STATUS_SECONDS = 0.5
@@ -40,7 +41,7 @@ class Recorder(TrainerCallback):
         if time.monotonic() - self._written > STATUS_SECONDS:
             self._written = time.monotonic()
             self._run.update(step=state.global_step, epoch=round(state.epoch or 0.0, 4))
-        if self._run.stop_asked():
+        if ranks.agree(self._run.stop_asked()):
             self._stop(state, control)
         elif control.should_save:
             # A mean over several steps ends at each checkpoint, so that it comes out the same
@@ -50,11 +51,11 @@ class Recorder(TrainerCallback):
     def on_substep_end(self, args, state, control, **_):
         """Between the passes of one step: what they added up is dropped, the step is done again
         after a resume."""
-        if self._run.stop_asked():
+        if ranks.agree(self._run.stop_asked()):
             self._stop(state, control)
 
     def on_prediction_step(self, args, state, control, **_):
-        if self._run.stop_asked():
+        if ranks.agree(self._run.stop_asked()):
             self._say_that_it_stops(state)
             raise StopAsked
 
@@ -110,7 +111,11 @@ class Recorder(TrainerCallback):
         return {"tokens_per_second": tokens / seconds} if seconds and tokens else {}
 
     def _memory(self) -> dict[str, float]:
-        memory = {"ram_bytes": psutil.Process().memory_info().rss}
+        """Of all processes; `gpu_bytes` is that of the fullest GPU, with several each is told."""
+        memory = {"ram_bytes": sum(ranks.gather(psutil.Process().memory_info().rss))}
         if self._device.kind == "cuda":
-            memory["gpu_bytes"] = torch.cuda.max_memory_allocated()
+            peaks = ranks.gather(torch.cuda.max_memory_allocated())
+            memory["gpu_bytes"] = max(peaks)
+            if len(peaks) > 1:
+                memory |= {f"gpu_{at}_bytes": peak for at, peak in enumerate(peaks)}
         return memory

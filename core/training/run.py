@@ -52,9 +52,11 @@ class Status:
 @dataclass(frozen=True)
 class Run:
     """One run's folder. Reading never fails on a half-written or older folder: what is missing is
-    taken as not there yet."""
+    taken as not there yet. Of several processes that train it one writes; in the others `writes`
+    is false, and what they would write is dropped."""
 
     folder: Path
+    writes: bool = True
 
     @property
     def id(self) -> str:
@@ -110,7 +112,8 @@ class Run:
             return 0
 
     def write_status(self, status: Status) -> Status:
-        write_json(self.folder / "status.json", asdict(status))
+        if self.writes:
+            write_json(self.folder / "status.json", asdict(status))
         return status
 
     def update(self, **changes: Any) -> Status:
@@ -132,15 +135,18 @@ class Run:
     def forget_steps_after(self, step: int) -> None:
         """Drop measurements of steps that a resumed run will do again."""
         kept = [r for r in self.metrics() if r.get("step", 0) <= step]
-        write_whole(self.folder / "metrics.jsonl",
-                    "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+        if self.writes:
+            write_whole(self.folder / "metrics.jsonl",
+                        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        append_json_line(self.folder / "metrics.jsonl", record)
+        if self.writes:
+            append_json_line(self.folder / "metrics.jsonl", record)
 
     def write_facts(self, name: str, facts: dict[str, Any]) -> None:
         """data.json, environment.json: what was learned from, and with which versions."""
-        write_json(self.folder / f"{name}.json", facts)
+        if self.writes:
+            write_json(self.folder / f"{name}.json", facts)
 
     def facts(self, name: str) -> dict[str, Any]:
         try:

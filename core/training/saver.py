@@ -11,7 +11,7 @@ from accelerate import PartialState
 from transformers.trainer_callback import TrainerCallback, TrainerState
 
 from core.files import flush, settle
-from core.training import checkpoint
+from core.training import checkpoint, ranks
 from core.training.run import Run
 
 
@@ -89,8 +89,8 @@ class MissedEvaluation(TrainerCallback):
 
     def on_train_begin(self, args, state: TrainerState, control, train_dataloader=None, **_):
         step = state.global_step
-        if not step or any(r.get("step") == step and "eval_loss" in r
-                           for r in self._run.metrics()):
+        if not step or ranks.agree(any(r.get("step") == step and "eval_loss" in r
+                                       for r in self._run.metrics())):
             return
         passes = len(train_dataloader)
         per_epoch = max(1, -(-passes // args.gradient_accumulation_steps))

@@ -25,7 +25,7 @@ def work(folder: Path) -> None:
     """Work on a run to an end that its folder tells."""
     from core.errors import UserError
     from core.files import default_folders
-    from core.training import engine, notify
+    from core.training import engine, notify, processes, spread
     from core.training.explain import explain
     from core.training.run import EXIT_DISK_FULL, Run
 
@@ -33,7 +33,16 @@ def work(folder: Path) -> None:
     _write_to(run.log)
     try:
         try:
-            engine.train(run, default_folders(run.folder.parents[1]))
+            config = run.config()
+            spread.check(config)
+            if config.cluster:
+                from core.training import cluster
+
+                cluster.train(run, config)
+            elif (count := spread.processes(config)) > 1:
+                processes.train(run, count)
+            else:
+                engine.train(run, default_folders(run.folder.parents[1]))
         except UserError as error:
             _fail(run, error.problem, error.remedy, "")
         except Exception as error:  # the worker's last frame: everything ends as a state with words

@@ -22,6 +22,8 @@ class SettingsTab:
     save: gr.Button
     imported: gr.UploadButton
     export: gr.DownloadButton
+    pack: gr.Button
+    packed: gr.File
 
 
 def draw(form: Form, services: Services) -> SettingsTab:
@@ -44,7 +46,14 @@ def draw(form: Form, services: Services) -> SettingsTab:
         form.draw_group("training")
     with gr.Accordion("Evaluate, save, log", open=False), gr.Row(elem_classes="td-form"):
         form.draw_group("progress")
-    return SettingsTab(preset, load, name, save, imported, export)
+    with gr.Accordion("Several GPUs, another machine", open=False):
+        with gr.Row(elem_classes="td-form"):
+            form.draw_group("hardware")
+        with gr.Row(elem_classes="td-actions"):
+            pack = gr.Button("Take it elsewhere", elem_id="pack", min_width=180, scale=0)
+        packed = gr.File(label="Program, settings and data, with a script and a Colab notebook "
+                         "that train them", visible=False, interactive=False, elem_id="packed")
+    return SettingsTab(preset, load, name, save, imported, export, pack, packed)
 
 
 def connect(tab: SettingsTab, form: Form, services: Services, after: list[dict[str, Any]]) -> None:
@@ -60,6 +69,10 @@ def connect(tab: SettingsTab, form: Form, services: Services, after: list[dict[s
     def on_import(path: str) -> list[Any]:
         return form.show(load_yaml(Path(path)).to_dict())
 
+    def on_pack(*values: Any) -> Any:
+        return gr.update(visible=True, value=services.desk.call("pack", settings=form.raw(values)))
+
+    tab.pack.click(friendly(on_pack), form.widgets, tab.packed, api_visibility="private")
     loaded = tab.load.click(friendly(on_preset), [tab.preset, *form.widgets], form.widgets,
                             api_visibility="private")
     read = tab.imported.upload(friendly(on_import), tab.imported, form.widgets,
