@@ -134,7 +134,8 @@ class Queue:
                                  if status.state == "queued" and found.id not in now.held]):
             if free is None:
                 return
-            chosen = devices.claim(free, devices.wanted(first.config())) if free else free
+            chosen = devices.claim(free, devices.wanted(first.config(), self._devices or ())) \
+                if free else free
             if chosen is not None and first.status().state == "queued":
                 self._launch(first, chosen)
             return  # who waits for several devices isn't overtaken for ever
