@@ -36,7 +36,7 @@ def main() -> None:
             page.get_by_role("option").nth(2).click()
             expect(page.locator("#compare-prompt textarea")).not_to_have_value("")
             page.locator("#compare-send").click()
-            expect(page.locator("#compare-tuned .td-said")).to_contain_text(
+            expect(page.locator("#compare-card-1 .td-said")).to_contain_text(
                 re.compile("positive|negative"), timeout=90_000)
             expect(page.locator("#compare-stop")).to_be_disabled(timeout=90_000)
             page.screenshot(path=into / "compare.png")

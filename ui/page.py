@@ -39,9 +39,9 @@ def build(services: Services) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 train_tab = train.draw(services)
             with gr.Tab("Chat", id="chat") as chat_page:
-                chat_tab = chat.draw()
+                chat_tab = chat.draw(services)
             with gr.Tab("Compare", id="compare") as compare_page:
-                compare_tab = compare.draw()
+                compare_tab = compare.draw(services)
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw(services)
 
@@ -81,7 +81,7 @@ def build(services: Services) -> gr.Blocks:
         settings.connect(settings_tab, form, services, after=replaced)
         train.connect(train_tab, services)
         chat.connect(chat_tab, form, services)
-        compare.connect(compare_tab, services)
+        compare.connect(compare_tab, form, services)
         runs.connect(runs_tab, form, services, after_use=replaced, to_watch={
             "fn": lambda event: [gr.update(selected="train"), *train.watch(event.run_id)],
             "outputs": [tabs, train_tab.view, train_tab.watched]})
@@ -90,8 +90,8 @@ def build(services: Services) -> gr.Blocks:
                     [tabs, train_tab.view, train_tab.watched], api_visibility="private")
         chat_page.select(lambda who: chat.refresh(services, who), chat_tab.who, chat_tab.who,
                          api_visibility="private", show_progress="hidden")
-        compare_page.select(lambda run: compare.refresh(services, run), compare_tab.run,
-                            compare_tab.run, api_visibility="private", show_progress="hidden")
+        compare_page.select(lambda chosen: compare.refresh(services, chosen), compare_tab.models,
+                            compare_tab.models, api_visibility="private", show_progress="hidden")
         runs_page.select(runs.look_again, runs_tab.view, runs_tab.view, api_visibility="private",
                          show_progress="hidden")
         loaded = page.load(on_load, None, [*form.widgets, train_tab.view, train_tab.watched],

@@ -1,66 +1,164 @@
 """The widgets of how to answer, the same in Chat and in Compare."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from core.errors import UserError
+from core.files import Folders, write_json
 from core.training.run import Run
-from ui import words
 from ui.services import Services
+
+SYSTEM_PRESETS = {
+    "Short answers": "Answer in one or two sentences.",
+    "Step by step": "Think step by step, then give the answer on a line of its own.",
+    "Strict": "Answer from what you know. Where you don't know, say so.",
+    "Teacher": "You are a patient teacher. Explain with a small example.",
+}
+MOST_KEPT = 50
 
 
 @dataclass(frozen=True)
 class Sampling:
     temperature: gr.Slider
     top_p: gr.Slider
+    top_k: gr.Slider
+    min_p: gr.Slider
+    repetition_penalty: gr.Slider
     max_new_tokens: gr.Slider
+    think_budget: gr.Slider
     seed: gr.Textbox
+    stop: gr.Textbox
     system: gr.Textbox
+    presets: gr.Dropdown
+    keep: gr.Button
 
     @property
     def widgets(self) -> list[gr.components.Component]:
-        return [self.temperature, self.top_p, self.max_new_tokens, self.seed, self.system]
+        """What `read` takes, in this order."""
+        return [self.temperature, self.top_p, self.top_k, self.min_p, self.repetition_penalty,
+                self.max_new_tokens, self.think_budget, self.seed, self.stop, self.system]
 
 
-def draw(prefix: str, temperature: float) -> Sampling:
+def draw(prefix: str, temperature: float, services: Services) -> Sampling:
     """`prefix` makes the element ids differ between tabs."""
+    def slider(name: str, low: float, high: float, value: float, step: float, label: str,
+               info: str) -> gr.Slider:
+        return gr.Slider(low, high, value, step=step, label=label, info=info, min_width=200,
+                         elem_id=f"{prefix}-{name}")
+
     with gr.Accordion("How to answer", open=False):
         with gr.Row(elem_classes="td-form"):
-            warm = gr.Slider(0, 2, temperature, step=0.05, label="Temperature",
-                             info="0 always takes the likeliest token.",
-                             elem_id=f"{prefix}-temperature", min_width=200)
-            top_p = gr.Slider(0.05, 1, 0.95, step=0.05, label="Top-p",
-                              info="Draws from the likeliest tokens that make up this share.",
-                              elem_id=f"{prefix}-top-p", min_width=200)
-            most = gr.Slider(16, 4096, 256, step=16, label="Max new tokens",
-                             info="An answer ends here at the latest.",
-                             elem_id=f"{prefix}-max-new-tokens", min_width=200)
+            warm = slider("temperature", 0, 2, temperature, 0.05, "Temperature",
+                          "0 always takes the likeliest token.")
+            top_p = slider("top-p", 0.05, 1, 0.95, 0.05, "Top-p",
+                           "Draws from the likeliest tokens that make up this share.")
+            top_k = slider("top-k", 0, 200, 0, 1, "Top-k",
+                           "Draws from this many tokens at most; 0 from all.")
+            min_p = slider("min-p", 0, 1, 0, 0.01, "Min-p",
+                           "Leaves out tokens below this share of the likeliest.")
+            penalty = slider("penalty", 0.8, 2, 1, 0.05, "Repetition penalty",
+                             "Above 1, tokens that were there already become less likely.")
+            most = slider("max-new-tokens", 16, 8192, 256, 16, "Max new tokens",
+                          "An answer ends here at the latest.")
+            budget = slider("think-budget", 0, 8192, 0, 64, "Thinking budget",
+                            "Tokens of reasoning before it is closed; 0 lets it go on.")
             seed = gr.Textbox("42", label="Seed", info="The same seed gives the same answer.",
                               elem_id=f"{prefix}-seed", max_lines=1, min_width=200)
-        system = gr.Textbox("", label="System prompt", elem_id=f"{prefix}-system",
-                            info="Empty: the model's own, if it has one.")
-    return Sampling(warm, top_p, most, seed, system)
+            stop = gr.Textbox("", label="Stop strings", elem_id=f"{prefix}-stop-strings", lines=1,
+                              max_lines=4, min_width=200,
+                              info="An answer ends before any of these; one a line.")
+        with gr.Row(elem_classes="td-presets"):
+            presets = gr.Dropdown(_preset_names(services.folders), value=None, scale=1,
+                                  label="System prompts", elem_id=f"{prefix}-system-presets",
+                                  info="Choose one to fill the field beside.", min_width=180)
+            system = gr.Textbox("", label="System prompt", elem_id=f"{prefix}-system", scale=3,
+                                info="Empty: the model's own, if it has one.", max_lines=6,
+                                min_width=240)
+            keep = gr.Button("Keep this prompt", elem_id=f"{prefix}-system-keep", scale=0,
+                             min_width=150)
+    return Sampling(warm, top_p, top_k, min_p, penalty, most, budget, seed, stop, system, presets,
+                    keep)
 
 
-def read(temperature: float, top_p: float, max_new_tokens: float, seed: str) -> dict[str, Any]:
-    """The `sampling` argument of the chat process."""
+def connect(how: Sampling, services: Services) -> None:
+    """Wires the system prompts that are kept in the data folder."""
+    def on_chosen(name: str | None) -> Any:
+        return _presets(services.folders).get(name, gr.skip())
+
+    def on_keep(system: str) -> Any:
+        if not system.strip():
+            gr.Info("The system prompt is empty.")
+            return gr.skip()
+        kept = _kept(services.folders)
+        kept[_title(system)] = system
+        write_json(services.folders.home / "system_prompts.json",
+                   dict(list(kept.items())[-MOST_KEPT:]))
+        return gr.update(choices=_preset_names(services.folders), value=_title(system))
+
+    how.presets.input(on_chosen, how.presets, how.system, api_visibility="private",
+                      show_progress="hidden")
+    how.keep.click(on_keep, how.system, how.presets, api_visibility="private",
+                   show_progress="hidden")
+
+
+def _title(system: str) -> str:
+    line = " ".join(system.split())
+    return line if len(line) <= 40 else f"{line[:39]}…"
+
+
+def _kept(folders: Folders) -> dict[str, str]:
     try:
-        return {"temperature": temperature, "top_p": top_p,
-                "max_new_tokens": int(max_new_tokens), "seed": int(seed)}
+        raw = json.loads((folders.home / "system_prompts.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(text) for name, text in raw.items()} if isinstance(raw, dict) else {}
+
+
+def _presets(folders: Folders) -> dict[str, str]:
+    return SYSTEM_PRESETS | _kept(folders)
+
+
+def _preset_names(folders: Folders) -> list[str]:
+    return list(_presets(folders))
+
+
+def read(temperature: float, top_p: float, top_k: float, min_p: float, penalty: float,
+         max_new_tokens: float, think_budget: float, seed: str, stop: str, _system: str
+         ) -> dict[str, Any]:
+    """The `sampling` argument of the chat process, from the widgets' values."""
+    try:
+        return {"temperature": temperature, "top_p": top_p, "top_k": int(top_k), "min_p": min_p,
+                "repetition_penalty": penalty, "max_new_tokens": int(max_new_tokens),
+                "think_budget": int(think_budget), "seed": int(seed),
+                "stop": [line for line in stop.splitlines() if line]}
     except ValueError:
         raise UserError(f"Seed: found '{seed}', needs a whole number.", "") from None
 
 
 def conversation(system: str, turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    return ([{"role": "system", "content": system}] if system.strip() else []) + turns
+    """The turns as the model reads them."""
+    said = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    return ([{"role": "system", "content": system}] if system.strip() else []) + said
 
 
-def tuned_choices(services: Services) -> list[tuple[str, str]]:
-    """Runs that have an adapter, the newest first."""
-    return [(_label(run), run.id) for run in services.runs()
-            if (run.adapter / "adapter_config.json").is_file()]
+def tuned_choices(services: Services, checkpoints: bool = True) -> list[tuple[str, str]]:
+    """Runs that have an adapter, the newest first, each with its checkpoints."""
+    choices = []
+    for run in services.runs():
+        if (run.adapter / "adapter_config.json").is_file():
+            choices.append((_label(run), run.id))
+        if checkpoints:
+            choices += [(f"{run.id} · step {step}", f"{run.id}/checkpoint-{step}")
+                        for step in sorted(_steps(run), reverse=True)]
+    return choices
+
+
+def _steps(run: Run) -> list[int]:
+    return [int(p.name.rpartition("-")[2]) for p in run.checkpoints.glob("checkpoint-*")
+            if (p / "adapter_config.json").is_file() and p.name.rpartition("-")[2].isdigit()]
 
 
 def _label(run: Run) -> str:
@@ -69,7 +167,3 @@ def _label(run: Run) -> str:
 
 def gpu_is_taken(services: Services) -> bool:
     return any(run.status().state != "queued" for run in services.queue.active())
-
-
-def loading_note(answer: dict[str, Any]) -> str:
-    return words.phase(answer) if "phase" in answer else ""

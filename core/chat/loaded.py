@@ -10,6 +10,8 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 
+from core.chat.adapter import Adapter, read_plain
+from core.chat.decoder import Decoder, agrees, fits
 from core.errors import UserError
 
 BASE = ""  # the adapter name of the base model itself
@@ -18,19 +20,49 @@ Biases = list[tuple[torch.nn.Parameter, torch.Tensor]]
 
 @dataclass
 class Loaded:
-    """`adapters` are the names that `add` was given. Biases that an adapter learned can't be
+    """`plain` are the adapters by the names that `add` was given, None for a kind that only peft
+    computes; peft reads an adapter when it is first needed. Biases that one learned can't be
     switched off by peft, so the values of each are kept in `biases` and exchanged."""
 
     model: Any
     tokenizer: Any
-    adapters: dict[str, str] = field(default_factory=dict)
+    plain: dict[str, Adapter | None] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
+    adapters: dict[str, str] = field(default_factory=dict)  # peft's name for each that it has read
     biases: dict[str, Biases] = field(default_factory=dict)
+    decoder: Decoder | None = None
     tried: int = 0
 
+    def __post_init__(self) -> None:
+        if fits(self.model):
+            decoder = Decoder(self.model)
+            self.decoder = decoder if agrees(decoder) else None
+
     def add(self, folder: Path, name: str) -> None:
-        """Load the adapter in `folder`, unless `name` is there already."""
-        if name in self.adapters:
+        """Make the adapter in `folder` known, unless `name` is already. UserError where it doesn't
+        fit this model or is damaged."""
+        if name in self.plain:
             return
+        adapter = read_plain(folder) if self.decoder else None
+        if adapter is None:
+            self._read_by_peft(folder, name)
+        elif misfit := self.decoder.misfit(adapter):
+            raise _doesnt_fit(misfit)
+        self.plain[name], self.folders[name] = adapter, folder
+
+    def runs_together(self, names: list[str]) -> bool:
+        """Whether these can answer in one batch: DoRA, learned biases and modules trained in full
+        can't, nor architectures that the decoder doesn't know."""
+        return self.decoder is not None and all(
+            name == BASE or self.plain[name] is not None for name in names)
+
+    def hold(self, names: list[str]) -> Decoder:
+        """The decoder with these adapters in its first rows."""
+        _put(self.biases.get(BASE, []))
+        self.decoder.hold(names, [self.plain.get(name) for name in names])
+        return self.decoder
+
+    def _read_by_peft(self, folder: Path, name: str) -> None:
         if BASE not in self.biases:
             self.biases[BASE] = _biases(self.model)
         _put(self.biases[BASE])
@@ -44,9 +76,7 @@ class Loaded:
                                                        adapter_name=peft_name)
         except (RuntimeError, ValueError, SafetensorError) as error:
             self._forget(peft_name)
-            raise UserError(
-                f"The adapter doesn't fit this base model: {str(error).splitlines()[0]}",
-                "It may have been trained on another one.") from error
+            raise _doesnt_fit(str(error).splitlines()[0]) from error
         self.adapters[name] = peft_name
         self.biases[name] = _biases(self.model)
         self.model.eval()
@@ -58,7 +88,9 @@ class Loaded:
 
     @contextmanager
     def using(self, name: str) -> Iterator[Any]:
-        """The model with this adapter on, or with all off for BASE."""
+        """The model with this adapter on, computed by peft, or with all off for BASE."""
+        if name != BASE and name not in self.adapters:
+            self._read_by_peft(self.folders[name], name)
         _put(self.biases.get(name, []))
         if not isinstance(self.model, PeftModel):
             yield self.model
@@ -69,6 +101,11 @@ class Loaded:
             if self.model.active_adapter != self.adapters[name]:
                 self.model.set_adapter(self.adapters[name], inference_mode=True)
             yield self.model
+
+
+def _doesnt_fit(reason: str) -> UserError:
+    return UserError(f"The adapter doesn't fit this base model: {reason}",
+                     "It may have been trained on another one.")
 
 
 def _biases(model: Any) -> Biases:

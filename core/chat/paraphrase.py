@@ -7,6 +7,7 @@ from core.chat.generate import Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
 from core.data import paraphrase
+from core.data.plain import with_template
 from core.data.tokenize import encode_prompt
 from core.files import Folders
 
@@ -18,6 +19,7 @@ def write(loaded: Loaded, texts: list[tuple[str, list[str]]], config: Config, fo
           ) -> Iterator[dict[str, Any]]:
     """Asks the base model for each (text, words that must stay); yields {"phase", "share"} before
     each and {"words"} at the end. Stopping loses nothing: each answer is kept as it comes."""
+    tokenizer = with_template(loaded.tokenizer, config.chat_template)
     usable = 0
     for done, (text, protected) in enumerate(texts):
         share = f"{usable:,} of {done:,} could be used" if done else ""
@@ -26,7 +28,7 @@ def write(loaded: Loaded, texts: list[tuple[str, list[str]]], config: Config, fo
         length = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
         sampling = Sampling(temperature=TEMPERATURE, top_p=TOP_P, seed=config.augment_seed,
                             max_new_tokens=int(length * ROOM) + 16)
-        prompt = encode_prompt(paraphrase.ask(text), loaded.tokenizer)
+        prompt = encode_prompt(paraphrase.ask(text), tokenizer)
         *_, answers = stream(loaded, prompt, [BASE], sampling)
         answer = loaded.tokenizer.decode(answers[0].ids, skip_special_tokens=True)
         usable += paraphrase.keep(text, answer, protected, config, folders)

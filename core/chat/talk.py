@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from core.chat import paraphrase
-from core.chat.generate import Answer, Sampling, stream
+from core.chat.generate import Answer, Sampling, Wishes, context_length, stream_each
 from core.chat.loaded import BASE, Loaded
+from core.chat.score import log_probability
 from core.config import Config
 from core.data.layouts import Message
 from core.data.plain import with_template
-from core.data.template import THINK_OPEN
-from core.data.tokenize import encode_prompt
+from core.data.tokenize import encode, encode_prompt
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load
@@ -20,37 +22,94 @@ from core.training.run import find_run
 
 
 class Talk:
-    """Answers one conversation at a time; a second caller waits for the first."""
+    """Answers one caller at a time; a second one waits for the first. A model is named by a run's
+    id, by 'id/checkpoint-40', or by '' for the base model; those of one call must share their base
+    model, and `settings` name it where no run is asked."""
 
     def __init__(self, folders: Folders):
         self._folders = folders
         self._loaded: Loaded | None = None
         self._key: tuple[str, str, str] | None = None  # which model is loaded, and how
         self._lock = threading.Lock()
+        self._wishes: dict[str, Wishes] = {}
 
     def answer(self, settings: dict[str, Any], runs: list[str], messages: list[Message],
-               sampling: dict[str, Any], gpu_is_taken: bool = False) -> Iterator[dict[str, Any]]:
-        """Answers of each run in `runs` ('' is the base model) to a conversation that ends with the
-        user's turn. Yields {"phase": words} while loading, then {"texts": [...], "done": bool,
-        "first_token_seconds": float, "tokens_per_second": float} that grow. All runs must share
-        one base model; `settings` name it where no run is asked."""
+               sampling: dict[str, Any], gpu_is_taken: bool = False, ticket: str = ""
+               ) -> Iterator[dict[str, Any]]:
+        """Answers of each of `runs` to a conversation that ends with the user's turn, side by side.
+        Yields {"phase": words} until the first token, then {"texts": [...], "done": bool,
+        "first_token_seconds", "tokens_per_second", "context", "together", "answers": [...]} that
+        grow. `ticket` is any name under which `tell` finds this call."""
         if not messages or not messages[-1]["content"].strip():
             raise UserError("The message is empty.", "Type something, then send.")
-        config = self._common_config(settings, runs)
         chosen = Sampling(**sampling)
+        with self._wished(ticket) as wishes:
+            for loaded, names, config in self._ready(settings, runs, gpu_is_taken):
+                if loaded is None:
+                    yield names
+                    continue
+                prompt = _prompt(messages, loaded, config)
+                for answers in stream_each(loaded, [prompt] * len(names), names, chosen, wishes):
+                    yield _told(answers, loaded) if any(a.ids or a.done for a in answers) else {
+                        "phase": "Reading the conversation"}
+
+    def tell(self, ticket: str, column: int, wish: str) -> None:
+        """Ask of a call at work: 'stop' ends the answer of a column, 'answer' closes its
+        reasoning."""
+        if wishes := self._wishes.get(ticket):
+            (wishes.stop if wish == "stop" else wishes.answer_now).add(column)
+
+    def answer_many(self, settings: dict[str, Any], runs: list[str], rows: list[dict[str, str]],
+                    sampling: dict[str, Any], system: str = "", gpu_is_taken: bool = False
+                    ) -> Iterator[dict[str, Any]]:
+        """Every model's answer to each row's "prompt", and where the row has an "answer", how
+        likely each finds it. Yields {"phase"} and {"at", "of"}, with "row" once it is complete."""
+        chosen = Sampling(**sampling)
+        for loaded, names, config in self._ready(settings, runs, gpu_is_taken):
+            if loaded is None:
+                yield names
+                continue
+            for at, row in enumerate(rows):
+                asked = ([{"role": "system", "content": system}] if system.strip() else []) + [
+                    {"role": "user", "content": row["prompt"]}]
+                prompt = _prompt(asked, loaded, config)
+                for answers in stream_each(loaded, [prompt] * len(names), names, chosen, Wishes()):
+                    done = _told(answers, loaded)
+                    yield {"at": at, "of": len(rows)}
+                scores = self._scores(loaded, names, asked, row.get("answer", ""), config)
+                yield {"at": at + 1, "of": len(rows),
+                       "row": {**row, "answers": done["answers"], "scores": scores}}
+
+    def score(self, settings: dict[str, Any], runs: list[str], messages: list[Message],
+              answer: str, gpu_is_taken: bool = False) -> Iterator[Any]:
+        """Ends with [{"log_probability", "tokens"}] of an answer under each model."""
+        for loaded, names, config in self._ready(settings, runs, gpu_is_taken):
+            yield names if loaded is None else self._scores(loaded, names, messages, answer, config)
+
+    def _ready(self, settings: dict[str, Any], runs: list[str], gpu_is_taken: bool
+               ) -> Iterator[tuple[Loaded | None, Any, Config]]:
+        """(None, {"phase": words}, config) while the model is loaded, then (loaded, names, config)
+        once, with the lock held for as long as the caller is at it."""
+        config = self._common_config(settings, runs)
         if gpu_is_taken and find_device().kind == "cuda":
             raise UserError("A run is using the GPU, and chat would take memory from it.",
                             "Wait until it has ended, or stop it.")
-        yield {"phase": "Waiting for the model"}
+        yield None, {"phase": "Waiting for the model"}, config
         with self._lock:
-            yield from self._load(config)
-            loaded = self._loaded
-            names = [self._adapter(loaded, run_id) for run_id in runs]
-            prompt = encode_prompt(_as_read(messages, config),
-                                   with_template(loaded.tokenizer, config.chat_template))
-            opened = loaded.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK_OPEN)
-            for answers in stream(loaded, prompt, names, chosen):
-                yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "")
+            for report in self._load(config):
+                yield None, report, config
+            yield self._loaded, [self._adapter(self._loaded, run) for run in runs], config
+
+    @contextmanager
+    def _wished(self, ticket: str) -> Iterator[Wishes]:
+        """What a person wishes of a call, to be found by its ticket while it is at work."""
+        wishes = Wishes()
+        if ticket:
+            self._wishes[ticket] = wishes
+        try:
+            yield wishes
+        finally:
+            self._wishes.pop(ticket, None)
 
     def paraphrase(self, settings: dict[str, Any], texts: list[tuple[str, list[str]]]
                    ) -> Iterator[dict[str, Any]]:
@@ -63,7 +122,7 @@ class Talk:
             yield from paraphrase.write(self._loaded, texts, config, self._folders)
 
     def _common_config(self, settings: dict[str, Any], runs: list[str]) -> Config:
-        configs = [find_run(self._folders.runs, run_id).config() for run_id in runs if run_id]
+        configs = [find_run(self._folders.runs, _split(run)[0]).config() for run in runs if run]
         if not configs:
             return Config.parse(settings)
         bases = {(c.base_model, c.revision) for c in configs}
@@ -85,18 +144,43 @@ class Talk:
         model = load.load_base(folder, formats, config, device).eval()
         self._loaded, self._key = Loaded(model, load.load_tokenizer(folder)), key
 
-    def _adapter(self, loaded: Loaded, run_id: str) -> str:
-        """A run's adapter by the name under which it is loaded."""
-        if not run_id:
+    def _adapter(self, loaded: Loaded, who: str) -> str:
+        """A run's or checkpoint's adapter by the name under which it is loaded."""
+        if not who:
             return BASE
-        folder = find_run(self._folders.runs, run_id).adapter
+        run_id, checkpoint = _split(who)
+        run = find_run(self._folders.runs, run_id)
+        folder = run.checkpoints / checkpoint if checkpoint else run.adapter
         about = folder / "adapter_config.json"
         if not about.is_file():
-            raise UserError(f"The run '{run_id}' has no adapter yet.",
+            raise UserError(f"The run '{who}' has no adapter yet.",
                             "Wait until it has finished, or choose another run.")
-        name = f"{run_id}@{about.stat().st_mtime_ns}"  # a resumed run writes its adapter anew
+        name = f"{who}@{about.stat().st_mtime_ns}"  # a resumed run writes its adapter anew
         loaded.add(folder, name)
         return name
+
+    def _scores(self, loaded: Loaded, names: list[str], asked: list[Message], answer: str,
+                config: Config) -> list[dict[str, float]]:
+        if not answer.strip():
+            return []
+        if config.layout == "text":
+            return []  # a text goes on; it has no one answer
+        example = encode([*asked, {"role": "assistant", "content": answer}],
+                         with_template(loaded.tokenizer, config.chat_template),
+                         "last answer", context_length(loaded.model) or 1 << 20)
+        return [log_probability(loaded, name, example) for name in names]
+
+
+def _split(who: str) -> tuple[str, str]:
+    """'id/checkpoint-40' to its parts; the last parts of paths only, whatever was asked."""
+    run_id, _, checkpoint = who.partition("/")
+    return run_id, Path(checkpoint).name
+
+
+def _prompt(messages: list[Message], loaded: Loaded, config: Config) -> list[int]:
+    """What the model reads, by the template with which the run was trained."""
+    return encode_prompt(_as_read(messages, config),
+                         with_template(loaded.tokenizer, config.chat_template))
 
 
 def _as_read(messages: list[Message], config: Config) -> list[Message]:
@@ -106,12 +190,17 @@ def _as_read(messages: list[Message], config: Config) -> list[Message]:
     return messages
 
 
-def _told(answers: list[Answer], tokenizer: Any, opening: str) -> dict[str, Any]:
-    """`opening` is what the prompt began on the answer's behalf, such as '<think>'."""
+def _told(answers: list[Answer], loaded: Loaded) -> dict[str, Any]:
     more = sum(max(0, len(a.ids) - 1) for a in answers)
-    seconds = sum(a.more_seconds for a in answers)
-    return {"texts": [opening + tokenizer.decode(a.ids, skip_special_tokens=True)
-                      for a in answers],
+    seconds = max(a.more_seconds for a in answers)
+    return {"texts": [a.text for a in answers],
             "done": all(a.done for a in answers),
             "first_token_seconds": max(a.first_seconds for a in answers),
-            "tokens_per_second": more / seconds if seconds else 0.0}
+            "tokens_per_second": more / seconds if seconds else 0.0,
+            "context": context_length(loaded.model),
+            "together": loaded.runs_together([a.adapter for a in answers]),
+            "answers": [{"text": a.text, "tokens": len(a.ids), "prompt_tokens": a.prompt_tokens,
+                         "done": a.done, "ended_by": a.ended_by, "first_seconds": a.first_seconds,
+                         "tokens_per_second": a.tokens_per_second, "thinks": a.thinks,
+                         "think_tokens": a.think_tokens, "think_seconds": a.think_seconds}
+                        for a in answers]}

@@ -7,9 +7,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from core.chat.generate import Sampling, end_tokens, pick, stream
+from core.chat import decoder
+from core.chat.generate import Sampling, Wishes, end_tokens, stream, stream_each
 from core.chat.loaded import BASE, Loaded
-from core.data.tokenize import encode_prompt
+from core.chat.score import log_probability
+from core.data.tokenize import encode, encode_prompt
 from core.errors import UserError
 
 GREEDY = Sampling(temperature=0, max_new_tokens=24)
@@ -160,7 +162,7 @@ def test_closing_the_stream_stops_the_work(loaded, monkeypatch):
     monkeypatch.setattr("core.chat.generate.YIELD_SECONDS", 0.0)
     prompt = encode_prompt([{"role": "user", "content": "x"}], loaded.tokenizer)
     answers = stream(loaded, prompt, [BASE], Sampling(temperature=0, max_new_tokens=400))
-    grown = next(answers)
+    grown = next(found for found in answers if found[0].ids)
     answers.close()
     assert 1 <= len(grown[0].ids) < 5
 
@@ -184,21 +186,120 @@ def test_sampling_out_of_range_is_told(wrong):
         Sampling(**wrong)
 
 
-def test_top_k_and_top_p_leave_the_likeliest_tokens():
-    logits = torch.tensor([[1.0, 4.0, 3.0, 0.0]])
-    generator = torch.Generator().manual_seed(0)
-
-    def picked(**settings):
-        sampling = Sampling(temperature=2.0, **{"top_p": 1.0} | settings)
-        return {pick(logits.clone(), sampling, generator) for _ in range(200)}
-
-    assert picked() == {0, 1, 2, 3}
-    assert picked(top_k=2) == {1, 2}
-    assert picked(top_p=0.5) == {1}
-    assert pick(logits, GREEDY, generator) == 1
-
-
 def test_the_ends_of_a_turn_are_those_of_model_and_tokenizer(loaded):
     assert loaded.tokenizer.eos_token_id in end_tokens(loaded.model, loaded.tokenizer)
     loaded.model.generation_config.eos_token_id = [7, 8]
     assert {7, 8, loaded.tokenizer.eos_token_id} <= end_tokens(loaded.model, loaded.tokenizer)
+
+
+def each(loaded, prompts, names, sampling=GREEDY, wishes=None):
+    *_, answers = stream_each(loaded, prompts, names, sampling, wishes or Wishes())
+    return answers
+
+
+def test_plain_adapters_share_a_batch_and_others_take_turns(loaded, adapters):
+    for name in adapters:
+        loaded.add(adapters[name], name)
+    assert loaded.runs_together([BASE, "one", "two"])
+    assert not loaded.runs_together([BASE, "biased"])
+
+
+def test_rows_with_prompts_of_their_own_answer_as_each_does_alone(loaded, adapters):
+    loaded.add(adapters["one"], "one")
+    prompts = [encode_prompt([{"role": "user", "content": q}], loaded.tokenizer)
+               for q in QUESTIONS[:3]]
+    names = [BASE, "one", "one"]
+    together = [a.ids for a in each(loaded, prompts, names)]
+    assert together == [each(loaded, [p], [n])[0].ids
+                        for p, n in zip(prompts, names, strict=True)]
+
+
+def test_a_prompt_read_in_chunks_is_answered_as_one_read_at_once(loaded, monkeypatch):
+    prompt = encode_prompt([{"role": "user", "content": "a b c d " * 30}], loaded.tokenizer)
+    expected = each(loaded, [prompt], [BASE])[0].ids
+    monkeypatch.setattr(decoder, "CHUNK", 16)
+    loaded.decoder.rows.clear()
+    assert each(loaded, [prompt], [BASE])[0].ids == expected
+
+
+def test_a_conversation_that_goes_on_reads_only_what_is_new(loaded, monkeypatch):
+    monkeypatch.setattr(decoder, "CHUNK", 16)
+    first = list(range(5, 90))
+    each(loaded, [first], [BASE])
+    assert loaded.decoder.known(0, [*first, *range(20)]) == 80
+    assert loaded.decoder.known(0, [9, *first]) == 0
+    again = each(loaded, [[*first, 7, 8, 9]], [BASE])[0].ids
+    loaded.decoder.rows.clear()
+    assert each(loaded, [[*first, 7, 8, 9]], [BASE])[0].ids == again
+
+
+def test_an_adapter_put_in_a_row_forgets_what_another_had_read(loaded, adapters, monkeypatch):
+    monkeypatch.setattr(decoder, "CHUNK", 16)
+    loaded.add(adapters["one"], "one")
+    prompt = list(range(5, 60))
+    expected = each(loaded, [prompt], ["one"])[0].ids
+    each(loaded, [prompt], [BASE])
+    assert each(loaded, [prompt], ["one"])[0].ids == expected
+
+
+def test_a_stop_string_ends_the_answer_before_it(loaded):
+    prompt = encode_prompt([{"role": "user", "content": "x"}], loaded.tokenizer)
+    whole = each(loaded, [prompt], [BASE])[0].text
+    stop = whole[8:11]
+    cut = each(loaded, [prompt], [BASE], Sampling(temperature=0, max_new_tokens=24, stop=(stop,)))
+    assert cut[0].text == whole[:whole.find(stop)] and cut[0].ended_by == "stop"
+
+
+def test_one_column_is_stopped_and_the_other_goes_on(loaded):
+    prompt = encode_prompt([{"role": "user", "content": "x"}], loaded.tokenizer)
+    answers = each(loaded, [prompt] * 2, [BASE] * 2, wishes=Wishes(stop={0}))
+    assert [a.ended_by for a in answers] == ["person", "length"]
+    assert len(answers[0].ids) == 1 and len(answers[1].ids) == GREEDY.max_new_tokens
+
+
+def opened_prompt(loaded):
+    """A prompt that opened the reasoning, as R1's template does."""
+    return loaded.tokenizer("<|im_start|>x<think>\n", add_special_tokens=False)["input_ids"]
+
+
+def test_a_template_that_opened_the_reasoning_is_honoured(loaded):
+    answer = each(loaded, [opened_prompt(loaded)], [BASE])[0]
+    assert answer.text.startswith("<think>\n") and answer.think_tokens == 24
+
+
+@pytest.mark.parametrize("budget, wishes", [(5, Wishes()), (0, Wishes(answer_now={0}))],
+                         ids=["budget", "answer now"])
+def test_reasoning_is_closed_by_its_budget_or_by_a_person(loaded, budget, wishes):
+    answer = each(loaded, [opened_prompt(loaded)], [BASE],
+                  Sampling(temperature=0, max_new_tokens=40, think_budget=budget), wishes)[0]
+    _, closed, rest = answer.text.partition("</think>\n\n")
+    assert closed and rest and answer.think_tokens < 24
+    assert answer.think_seconds <= answer.first_seconds + answer.more_seconds
+
+
+@pytest.mark.parametrize("name", [BASE, "one", "biased"])
+def test_the_log_probability_of_an_answer_is_that_of_transformers(name, loaded, adapters,
+                                                                  with_biases):
+    model = make_base(with_biases)
+    if name:
+        loaded.add(adapters[name], name)
+        model = PeftModel.from_pretrained(model, adapters[name]).eval()
+    example = encode([{"role": "user", "content": "x"}, {"role": "assistant", "content": "snow"}],
+                     loaded.tokenizer, "answers", 512)
+    with torch.no_grad():
+        loss = model(torch.tensor([example.ids]), labels=torch.tensor([example.labels])).loss
+    found = log_probability(loaded, name, example)
+    assert found["tokens"] == example.learned
+    assert found["log_probability"] == pytest.approx(-float(loss) * example.learned, rel=1e-4)
+
+
+def test_what_is_kept_between_answers_may_be_written_to_at_any_time(loaded, adapters):
+    """Tensors made in torch's inference mode may not, outside of it; a first answer went well and
+    its end failed."""
+    loaded.add(adapters["one"], "one")
+    each(loaded, [[5, 6, 7]] * 2, [BASE, "one"])
+    decoder = loaded.decoder
+    kept = [decoder.keys, decoder.values, decoder.cos, decoder.sin]
+    kept += [tensor for layer in decoder.layers for joined in layer.joined
+             for tensor in (joined.down, joined.up)]
+    assert not any(tensor.is_inference() for tensor in kept)

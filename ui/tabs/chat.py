@@ -1,37 +1,61 @@
-"""The Chat tab: talk to the base model or to any finished run."""
+"""The Chat tab: talk to a base model, a run or a checkpoint; and teach what was said."""
 
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from core.chat import conversation as talks
+from core.chat.conversation import Conversation
+from core.data.samples import READERS, list_samples
 from core.errors import UserError
-from ui import sampling, words
+from core.files import write_json
+from ui import sampling, talk_view, words
 from ui.form import Form
-from ui.services import Services
+from ui.services import Services, friendly
 
 BASE_CHOICE = ("Base model, as it is", "")
+EMPTY = Conversation().to_json()
 
 
 @dataclass(frozen=True)
 class ChatTab:
     who: gr.Dropdown
     talk: gr.Chatbot
+    kept: gr.JSON
+    ticket: gr.Textbox
+    meter: gr.HTML
     status: gr.HTML
     message: gr.Textbox
     send: gr.Button
     stop: gr.Button
+    answer_now: gr.Button
     clear: gr.Button
+    branch: gr.Dropdown
+    export: gr.DownloadButton
+    load: gr.UploadButton
+    dataset: gr.Textbox
+    teach: gr.Button
     how: sampling.Sampling
 
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        """What follows from a conversation, in the order of `_show`."""
+        return [self.talk, self.kept, self.branch, self.export]
 
-def draw() -> ChatTab:
+
+def draw(services: Services) -> ChatTab:
     who = gr.Dropdown([BASE_CHOICE], value="", label="Talk to", elem_id="chat-who",
-                      info="The base model, or it with the adapter of a run.")
-    talk = gr.Chatbot(elem_id="chat", label="Conversation", height=420,
-                      reasoning_tags=[("<think>", "</think>")],
+                      info="The base model, or it with the adapter of a run or checkpoint.")
+    talk = gr.Chatbot(elem_id="chat", label="Conversation", height=440, editable="all",
+                      group_consecutive_messages=False, buttons=["copy", "copy_all"],
                       placeholder="Ask something. The answer comes from the model chosen above.")
+    kept = gr.JSON(EMPTY, visible=False)
+    ticket = gr.Textbox(visible=False)
+    meter = gr.HTML(elem_id="chat-meter", apply_default_css=False)
     status = gr.HTML(elem_id="chat-status", apply_default_css=False)
     with gr.Row():
         message = gr.Textbox(show_label=False, label="Message", placeholder="Message",
@@ -39,42 +63,100 @@ def draw() -> ChatTab:
                              lines=1, max_lines=8, submit_btn=False)
         send = gr.Button("Send", variant="primary", elem_id="chat-send", min_width=90, scale=1)
         stop = gr.Button("Stop", elem_id="chat-stop", min_width=90, scale=1, interactive=False)
+        answer_now = gr.Button("Answer now", elem_id="chat-answer-now", min_width=120, scale=1,
+                               visible=False)
         clear = gr.Button("New conversation", elem_id="chat-clear", min_width=150, scale=1)
-    return ChatTab(who, talk, status, message, send, stop, clear, sampling.draw("chat", 0.7))
+    with gr.Row(elem_classes="td-presets"):
+        dataset = gr.Textbox("taught", label="Teach this answer", elem_id="chat-dataset",
+                             max_lines=1, scale=2, min_width=240,
+                             info="Saves the conversation to a data set of this name. Correct the "
+                                  "answer with its pencil first, if need be.")
+        teach = gr.Button("Teach this", elem_id="chat-teach", min_width=120, scale=0)
+        branch = gr.Dropdown([], label="Branch", elem_id="chat-branch", visible=False, scale=2,
+                             min_width=240, info="Each retry or edit begins one.")
+        export = gr.DownloadButton("Save as JSON", elem_id="chat-export", min_width=130, scale=0)
+        load = gr.UploadButton("Open a JSON", file_types=[".json"], elem_id="chat-load",
+                               min_width=130, scale=0)
+    return ChatTab(who, talk, kept, ticket, meter, status, message, send, stop, answer_now, clear,
+                   branch, export, load, dataset, teach, sampling.draw("chat", 0.7, services))
 
 
 def connect(tab: ChatTab, form: Form, services: Services) -> None:
-    def on_send(message: str, history: list[dict], who: str, temperature: float, top_p: float,
-                most: float, seed: str, system: str, *values: Any) -> Iterator[list[Any]]:
-        turns = [{"role": turn["role"], "content": _text(turn["content"])} for turn in history]
-        asked = [*turns, {"role": "user", "content": message}]
-        yield [asked, "", words.phase({"phase": "Asking the model"}), gr.update(interactive=True)]
-        try:
-            answers = services.chat.stream(
-                "answer", settings=form.raw(values), runs=[who or ""],
-                messages=sampling.conversation(system, asked),
-                sampling=sampling.read(temperature, top_p, most, seed),
-                gpu_is_taken=sampling.gpu_is_taken(services))
-            for answer in answers:
-                if "phase" in answer:
-                    yield [gr.skip(), gr.skip(), words.phase(answer), gr.skip()]
-                else:
-                    said = {"role": "assistant", "content": answer["texts"][0]}
-                    yield [[*asked, said], gr.skip(), _speed(answer), gr.skip()]
-        except UserError as error:
-            yield [turns, message, words.error_note(error), gr.update(interactive=False)]
-            return
-        yield [gr.skip(), gr.skip(), gr.skip(), gr.update(interactive=False)]
+    def on_send(message: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+        conversation = talks.from_json(raw)
+        asked = [*conversation.turns, {"role": "user", "content": message}]
+        yield from _answer(conversation, asked, message, values, form, services)
 
-    inputs = [tab.message, tab.talk, tab.who, *tab.how.widgets, *form.widgets]
-    event = {"fn": on_send, "inputs": inputs, "show_progress": "hidden",
-             "outputs": [tab.talk, tab.message, tab.status, tab.stop],
-             "api_visibility": "private", "concurrency_limit": 4}
-    sent = [tab.send.click(**event), tab.message.submit(**event)]
-    tab.stop.click(lambda: [words.note("Stopped."), gr.update(interactive=False)], None,
-                   [tab.status, tab.stop], cancels=sent, api_visibility="private")
-    tab.clear.click(lambda: [[], ""], None, [tab.talk, tab.status], cancels=sent,
-                    api_visibility="private")
+    def on_retry(event: gr.RetryData, raw: dict, *values: Any) -> Iterator[list[Any]]:
+        conversation = talks.from_json(raw)
+        at = talk_view.turn_of(conversation.turns, _number(event.index))
+        asked = conversation.turns[:at + (conversation.turns[at]["role"] == "user")]
+        yield from _answer(conversation, asked, None, values, form, services)
+
+    def on_edit(event: gr.EditData, raw: dict, *values: Any) -> Iterator[list[Any]]:
+        conversation = talks.from_json(raw)
+        turns = conversation.turns
+        at = talk_view.turn_of(turns, _number(event.index))
+        if turns[at]["role"] == "user":
+            asked = [*turns[:at], {"role": "user", "content": str(event.value)}]
+            yield from _answer(conversation, asked, None, values, form, services)
+            return
+        changed = [*turns[:at], _corrected(turns, at, _number(event.index), str(event.value))]
+        yield [*_show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 6]
+
+    inputs = [tab.kept, tab.who, *tab.how.widgets, *form.widgets]
+    event = {"outputs": [*tab.shown, tab.message, tab.status, tab.meter, tab.stop, tab.answer_now,
+                         tab.ticket],
+             "show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
+    sent = [tab.send.click(on_send, [tab.message, *inputs], **event),
+            tab.message.submit(on_send, [tab.message, *inputs], **event),
+            tab.talk.retry(on_retry, inputs, **event), tab.talk.edit(on_edit, inputs, **event)]
+    tab.stop.click(lambda raw: [_file(talks.from_json(raw), services), words.note("Stopped."),
+                                gr.update(interactive=False), gr.update(visible=False)],
+                   tab.kept, [tab.export, tab.status, tab.stop, tab.answer_now], cancels=sent,
+                   api_visibility="private")
+    tab.answer_now.click(lambda ticket: services.chat.call("tell", ticket=ticket, column=0,
+                                                           wish="answer") and None,
+                         tab.ticket, None, api_visibility="private")
+    tab.clear.click(lambda: [*_show(Conversation(), services), "", ""], None,
+                    [*tab.shown, tab.status, tab.meter], cancels=sent, api_visibility="private")
+    sampling.connect(tab.how, services)
+    _connect_care(tab, form, services)
+
+
+def _connect_care(tab: ChatTab, form: Form, services: Services) -> None:
+    """Undo, branches, files, and what goes back to data."""
+    def on_undo(event: gr.UndoData, raw: dict) -> list[Any]:
+        conversation = talks.from_json(raw)
+        at = talk_view.turn_of(conversation.turns, _number(event.index))
+        if conversation.turns[at]["role"] == "assistant":
+            at -= 1
+        said = conversation.turns[at]["content"]
+        shown = conversation.shown_as(conversation.turns[:at])
+        return [*_show(shown, services), said]
+
+    def on_branch(number: int, raw: dict) -> list[Any]:
+        return _show(replace(talks.from_json(raw), at=number), services)
+
+    def on_load(path: str) -> list[Any]:
+        conversation = talks.read(Path(path))
+        return [*_show(conversation, services), conversation.system,
+                words.note("The conversation is open; go on where it ended.")]
+
+    def on_teach(raw: dict, name: str, system: str) -> list[Any]:
+        path = talks.teach(services.folders.uploads, name, system, talks.from_json(raw).turns)
+        rows = len(path.read_text(encoding="utf-8").splitlines())
+        return [words.note(f"Saved as row {rows} of the data set '{path.stem}'. Choose it in the "
+                           "Data set tab to learn from it."),
+                gr.update(choices=_datasets(services))]
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.talk.undo(on_undo, tab.kept, [*tab.shown, tab.message], **private)
+    tab.branch.input(on_branch, [tab.branch, tab.kept], tab.shown, **private)
+    tab.load.upload(friendly(on_load), tab.load, [*tab.shown, tab.how.system, tab.status],
+                    **private)
+    tab.teach.click(friendly(on_teach), [tab.kept, tab.dataset, tab.how.system],
+                    [tab.status, form["dataset"]], **private)
 
 
 def refresh(services: Services, chosen: str | None) -> Any:
@@ -84,14 +166,83 @@ def refresh(services: Services, chosen: str | None) -> Any:
     return gr.update(choices=choices, value=chosen if chosen in known else "")
 
 
-def _speed(answer: dict[str, Any]) -> str:
-    return words.line(f"First token after {answer['first_token_seconds']:.1f} s, then "
-                      f"{answer['tokens_per_second']:.0f} tokens/s"
-                      + ("." if answer["done"] else " …"))
+def _answer(conversation: Conversation, asked: list[dict[str, str]], message: str | None,
+            values: tuple[Any, ...], form: Form, services: Services) -> Iterator[list[Any]]:
+    """Streams the answer to turns that end with the user's; `message` goes back into its field
+    where that fails."""
+    who, *rest = values
+    how, settings = rest[:10], tuple(rest[10:])
+    base = replace(conversation, system=how[-1]).shown_as(asked)
+    ticket = secrets.token_hex(8)
+    on, off = gr.update(interactive=True), gr.update(interactive=False)
+    hidden = gr.update(visible=False)
+    yield [*_show(base, services, file=False), "" if message is not None else gr.skip(),
+           words.phase({"phase": "Asking the model"}), gr.skip(), on, hidden, ticket]
+    try:
+        chosen = sampling.read(*how)
+        # A retry draws anew, and the same retry draws the same.
+        chosen["seed"] += sum(b[:len(asked)] == asked and len(b) > len(asked)
+                              for b in conversation.branches)
+        answers = services.chat.stream(
+            "answer", settings=form.raw(settings), runs=[who or ""],
+            messages=sampling.conversation(how[-1], asked), sampling=chosen, ticket=ticket,
+            gpu_is_taken=sampling.gpu_is_taken(services))
+        for answer in answers:
+            if "phase" in answer:
+                yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 4]
+                continue
+            one = answer["answers"][0]
+            said = {"role": "assistant", "content": one["text"],
+                    "note": talk_view.thought_words(one)}
+            shown = base.shown_as([*asked, said])
+            yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
+                   words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
+                   gr.skip(), gr.update(visible=one["thinks"]), gr.skip()]
+    except UserError as error:
+        yield [*_show(conversation, services), gr.skip() if message is None else message,
+               words.error_note(error), gr.skip(), off, hidden, ""]
+        return
+    yield [*[gr.skip()] * 7, off, hidden, ""]
 
 
-def _text(content: Any) -> str:
-    """Gradio hands a turn's content back as text or as a list of parts."""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+def _show(conversation: Conversation, services: Services, file: bool = True,
+          at_work: bool = False) -> list[Any]:
+    """Values for ChatTab.shown; the file to save is written once an answer is complete."""
+    choices = [(_branch_words(branch, number), number)
+               for number, branch in enumerate(conversation.branches)]
+    return [talk_view.messages(conversation.turns, at_work), conversation.to_json(),
+            gr.update(choices=choices, value=conversation.at, visible=len(choices) > 1),
+            _file(conversation, services) if file else gr.skip()]
+
+
+def _file(conversation: Conversation, services: Services) -> str:
+    path = services.folders.temporary / "conversation.json"
+    write_json(path, conversation.to_json())
+    return str(path)
+
+
+def _branch_words(branch: list[dict[str, str]], number: int) -> str:
+    last = " ".join(talk_view.split_thought(branch[-1]["content"])[1].split()) if branch else ""
+    return f"{number + 1} · {last[:60]}" if last else f"{number + 1} · from its beginning"
+
+
+def _corrected(turns: list[dict[str, str]], at: int, shown_index: int, text: str
+               ) -> dict[str, str]:
+    """An answer with another text, or with another reasoning where that was edited."""
+    thought, rest, _ = talk_view.split_thought(turns[at]["content"])
+    is_thought = thought and shown_index == len(talk_view.messages(turns[:at]))
+    thought, rest = (text, rest) if is_thought else (thought, text)
+    content = f"<think>\n{thought}\n</think>\n\n{rest}" if thought else rest
+    return turns[at] | {"content": content}
+
+
+def _datasets(services: Services) -> list[tuple[str, str]]:
+    """The data sets to choose from, what was taught among them."""
+    samples = [(about["name"], name) for name, about in list_samples(services.folders).items()]
+    own = [(p.name, str(p)) for p in sorted(services.folders.uploads.iterdir())
+           if p.suffix in READERS]
+    return samples + own
+
+
+def _number(index: Any) -> int:
+    return int(index[0] if isinstance(index, (list, tuple)) else index)

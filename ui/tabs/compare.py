@@ -1,39 +1,57 @@
-"""The Compare tab: one prompt, the base model and a tuned one side by side."""
+"""The Compare tab: one prompt, two to four models side by side; blind, marked, counted."""
 
-import html
+import random
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from core.data.template import THINK_CLOSE, THINK_OPEN
+from core.chat import votes
+from core.chat.difference import against_first
 from core.errors import UserError
 from core.training.run import find_run
-from ui import sampling, words
-from ui.services import Services
+from ui import sampling, talk_view, words
+from ui.form import Form
+from ui.services import Services, friendly
+from ui.tabs import compare_many
+from ui.tabs.compare_many import name_of
 
 PROMPTS = 20
+MOST = 4
+BASE_CHOICE = (name_of(""), "")
+BLIND = ("A", "B")
 
 
 @dataclass(frozen=True)
 class CompareTab:
-    run: gr.Dropdown
+    models: gr.Dropdown
     examples: gr.Dropdown
     prompt: gr.Textbox
+    blind: gr.Checkbox
     send: gr.Button
     stop: gr.Button
     status: gr.HTML
-    base: gr.HTML
-    tuned: gr.HTML
+    cards: list[gr.HTML]
+    ends: list[gr.Button]
+    columns: list[gr.Column]
     expected: gr.HTML
+    reference: gr.Textbox
+    ticket: gr.Textbox
+    last: gr.JSON
+    voting: gr.Row
+    votes: list[gr.Button]
+    counted: gr.HTML
+    many: compare_many.Many
     how: sampling.Sampling
 
 
-def draw() -> CompareTab:
+def draw(services: Services) -> CompareTab:
     with gr.Row():
-        run = gr.Dropdown([], label="Tuned model", elem_id="compare-run", scale=2, min_width=260,
-                          info="A run with an adapter; it is set beside its own base model.")
+        models = gr.Dropdown([BASE_CHOICE], label="Models", elem_id="compare-models", scale=2,
+                             min_width=260, multiselect=True, max_choices=MOST,
+                             info="Two to four of one base model: it, its runs, checkpoints.")
         examples = gr.Dropdown([], label="Prompts from the held-out rows", scale=3, min_width=260,
                                elem_id="compare-examples", info="Rows that weren't learned.")
     prompt = gr.Textbox(label="Prompt", elem_id="compare-prompt", lines=3, max_lines=12)
@@ -41,90 +59,180 @@ def draw() -> CompareTab:
         send = gr.Button("Compare", variant="primary", elem_id="compare-send", min_width=140,
                          scale=0)
         stop = gr.Button("Stop", elem_id="compare-stop", min_width=100, scale=0, interactive=False)
+        blind = gr.Checkbox(label="Blind: hide which is which until you have voted",
+                            elem_id="compare-blind", container=False, min_width=260, scale=0)
     status = gr.HTML(elem_id="compare-status", apply_default_css=False)
-    with gr.Row(equal_height=True):
-        base = gr.HTML(_card("Base model", ""), elem_id="compare-base", apply_default_css=False,
-                       min_width=280)
-        tuned = gr.HTML(_card("Tuned", ""), elem_id="compare-tuned", apply_default_css=False,
-                        min_width=280)
+    cards, ends, columns = [], [], []
+    with gr.Row(equal_height=True, elem_classes="td-columns"):
+        for number in range(MOST):
+            with gr.Column(visible=number < 2, min_width=260) as column:
+                cards.append(gr.HTML(talk_view.card(("Base model", "Tuned", "", "")[number], None),
+                                     elem_id=f"compare-card-{number}", apply_default_css=False))
+                ends.append(gr.Button("Stop this one", elem_id=f"compare-end-{number}", size="sm",
+                                      interactive=False))
+            columns.append(column)
+    with gr.Row(visible=False, elem_classes="td-actions") as voting:
+        chosen = [gr.Button(label, elem_id=f"vote-{name}", min_width=110, scale=0)
+                  for label, name in (("A is better", "a"), ("B is better", "b"), ("Tie", "tie"))]
+    counted = gr.HTML(elem_id="compare-votes", apply_default_css=False)
     expected = gr.HTML(elem_id="compare-expected", apply_default_css=False)
-    return CompareTab(run, examples, prompt, send, stop, status, base, tuned, expected,
-                      sampling.draw("compare", 0.0))
+    hidden = [gr.Textbox(visible=False), gr.Textbox(visible=False)]
+    last = gr.JSON({}, visible=False)
+    how = sampling.draw("compare", 0.0, services)
+    many = compare_many.draw()
+    return CompareTab(models, examples, prompt, blind, send, stop, status, cards, ends, columns,
+                      expected, *hidden, last, voting, chosen, counted, many, how)
 
 
-def connect(tab: CompareTab, services: Services) -> None:
-    def held_out(run_id: str) -> list[dict[str, str]]:
-        config = find_run(services.folders.runs, run_id).config()
-        return services.desk.call("held_out", settings=config.to_dict(), count=PROMPTS)
+def connect(tab: CompareTab, form: Form, services: Services) -> None:
+    def held_out(models: list[str], count: int = PROMPTS) -> list[dict[str, str]]:
+        run = next((m.partition("/")[0] for m in models if m), "")
+        if not run:
+            return []
+        config = find_run(services.folders.runs, run).config()
+        return services.desk.call("held_out", settings=config.to_dict(), count=count)
 
-    def on_run_chosen(run_id: str | None) -> list[Any]:
-        if not run_id:
+    def on_models_chosen(models: list[str]) -> list[Any]:
+        columns = [gr.update(visible=i < max(2, len(models))) for i in range(MOST)]
+        if not any(models):
             return [gr.update(choices=[], value=None), words.note(
-                "No run has an adapter yet. Start one; when it has finished, its answers show "
-                "here beside those of its base model.")]
+                "Choose a run beside the base model. There is none yet? Start one: when it has "
+                "finished, its answers show here."), *columns]
         try:
-            rows = held_out(run_id)
+            rows = held_out(models)
         except UserError as error:
-            return [gr.update(choices=[], value=None), words.error_note(error)]
+            return [gr.update(choices=[], value=None), words.error_note(error), *columns]
         return [gr.update(choices=[(_short(r["prompt"]), i) for i, r in enumerate(rows)],
-                          value=None), ""]
+                          value=None), "", *columns]
 
-    def on_example_chosen(run_id: str, number: int | None) -> list[Any]:
+    def on_example_chosen(models: list[str], number: int | None) -> list[Any]:
         if number is None:
-            return [gr.skip(), ""]
-        row = held_out(run_id)[number]
-        return [row["prompt"], _card("Answer in the data", row["answer"])]
+            return [gr.skip(), "", ""]
+        row = held_out(models)[number]
+        return [row["prompt"], _expected(row["answer"]), row["answer"]]
 
-    def on_compare(run_id: str, prompt: str, temperature: float, top_p: float, most: float,
-                   seed: str, system: str) -> Iterator[list[Any]]:
-        cards = [_card("Base model", ""), _card("Tuned", "")]
-        try:
-            if not run_id:
-                raise UserError("No tuned model is chosen.", "Choose a run that has an adapter.")
-            yield [words.phase({"phase": "Asking both"}), *cards, gr.update(interactive=True)]
-            answers = services.chat.stream(
-                "answer", settings={}, runs=["", run_id],
-                messages=sampling.conversation(system, [{"role": "user", "content": prompt}]),
-                sampling=sampling.read(temperature, top_p, most, seed),
-                gpu_is_taken=sampling.gpu_is_taken(services))
-            for answer in answers:
-                if "phase" in answer:
-                    yield [words.phase(answer), *[gr.skip()] * 3]
-                else:
-                    cards = [_card(title, text) for title, text in
-                             zip(("Base model", "Tuned"), answer["texts"], strict=True)]
-                    yield ["", *cards, gr.skip()]
-            yield [*[gr.skip()] * 3, gr.update(interactive=False)]
-        except UserError as error:
-            yield [words.error_note(error), *cards, gr.update(interactive=False)]
+    def on_compare(prompt: str, reference: str, is_blind: bool, models: list[str], *values: Any
+                   ) -> Iterator[list[Any]]:
+        yield from _compare(tab, services, form, prompt, reference, is_blind, models, values)
 
-    tab.run.change(on_run_chosen, tab.run, [tab.examples, tab.status], api_visibility="private")
-    tab.examples.input(on_example_chosen, [tab.run, tab.examples], [tab.prompt, tab.expected],
-                       api_visibility="private")
-    sent = tab.send.click(on_compare, [tab.run, tab.prompt, *tab.how.widgets],
-                          [tab.status, tab.base, tab.tuned, tab.stop], show_progress="hidden",
-                          api_visibility="private", concurrency_limit=4)
-    tab.stop.click(lambda: [words.note("Stopped."), gr.update(interactive=False)], None,
-                   [tab.status, tab.stop], cancels=[sent], api_visibility="private")
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.models.change(on_models_chosen, tab.models, [tab.examples, tab.status, *tab.columns],
+                      **private)
+    tab.examples.input(on_example_chosen, [tab.models, tab.examples],
+                       [tab.prompt, tab.expected, tab.reference], **private)
+    tab.prompt.input(lambda: ["", "", None], None, [tab.expected, tab.reference, tab.examples],
+                     **private)
+    inputs = [tab.models, *tab.how.widgets, *form.widgets]
+    sent = tab.send.click(on_compare, [tab.prompt, tab.reference, tab.blind, *inputs],
+                          _outputs(tab), concurrency_limit=4, **private)
+    tab.stop.click(lambda: [words.note("Stopped."), *[gr.update(interactive=False)] * (1 + MOST)],
+                   None, [tab.status, tab.stop, *tab.ends], cancels=[sent], **private)
+    for number, button in enumerate(tab.ends):
+        button.click(lambda ticket, n=number: services.chat.call(
+            "tell", ticket=ticket, column=n, wish="stop") and None, tab.ticket, None, **private)
+    _connect_votes(tab, services)
+    sampling.connect(tab.how, services)
+    compare_many.connect(tab.many, inputs, form, services, held_out)
 
 
-def refresh(services: Services, chosen: str | None) -> Any:
-    """The runs that can be compared, the newest chosen first."""
-    choices = sampling.tuned_choices(services)
+def _connect_votes(tab: CompareTab, services: Services) -> None:
+    def on_vote(last: dict, choice: int) -> list[Any]:
+        models = tuple(last["models"])
+        winner = models[choice] if choice < 2 else votes.TIE
+        votes.vote(services.folders.home, models, last["prompt"], winner)
+        pair = tuple(sorted(models))
+        names = [name_of(model) for model in models]
+        cards = [talk_view.card(f"{letter} is {name}", answer) for letter, name, answer in
+                 zip(BLIND, names, last["answers"], strict=True)]
+        return [gr.update(visible=False), *cards, words.note(
+            vote_words(pair, votes.count(services.folders.home, pair)))]
+
+    for number, button in enumerate(tab.votes):
+        button.click(friendly(lambda last, n=number: on_vote(last, n)), tab.last,
+                     [tab.voting, *tab.cards[:2], tab.counted], api_visibility="private",
+                     show_progress="hidden")
+
+
+def _outputs(tab: CompareTab) -> list[gr.components.Component]:
+    return [tab.status, *tab.cards, *tab.ends, tab.stop, tab.ticket, tab.voting, tab.counted,
+            tab.last, *tab.many.reports]
+
+
+def _compare(tab: CompareTab, services: Services, form: Form, prompt: str, reference: str,
+             is_blind: bool, models: list[str], values: tuple[Any, ...]) -> Iterator[list[Any]]:
+    """Streams the answers into the cards; at the end the differences, and how likely each finds
+    the answer in the data."""
+    how, settings = values[:10], tuple(values[10:])
+    skip, off = gr.skip(), gr.update(interactive=False)
+    untouched = [skip] * (len(_outputs(tab)) - 1)
+    try:
+        models = compare_many.checked(models)
+        if is_blind and len(models) != 2:
+            raise UserError(f"Blind: found {len(models)} models, needs two.", "Choose two models.")
+        if is_blind:
+            random.shuffle(models)
+        titles = list(BLIND) if is_blind else [name_of(model) for model in models]
+        ticket, asked = secrets.token_hex(8), [{"role": "user", "content": prompt}]
+        messages = sampling.conversation(how[-1], asked)
+        call = {"settings": form.raw(settings), "runs": models, "messages": messages,
+                "gpu_is_taken": sampling.gpu_is_taken(services)}
+        blank = [talk_view.card(title, None) for title in titles]
+        yield [words.phase({"phase": "Asking all"}), *_padded(blank), *[off] * MOST,
+               gr.update(interactive=True), ticket, gr.update(visible=False), "", skip, skip, skip]
+        answers: list[dict[str, Any]] = []
+        chosen = sampling.read(*how)
+        for answer in services.chat.stream("answer", **call, sampling=chosen, ticket=ticket):
+            if "phase" in answer:
+                yield [words.phase(answer), *untouched]
+                continue
+            answers = answer["answers"]
+            cards = [talk_view.card(title, a) for title, a in zip(titles, answers, strict=True)]
+            ends = [gr.update(interactive=not a["done"]) for a in answers]
+            yield [_how_answered(answer), *_padded(cards), *_padded(ends), *[skip] * 7]
+        scores = services.chat.call("score", **call, answer=reference) if reference else []
+        marked = against_first([talk_view.split_thought(a["text"])[1] for a in answers])
+        cards = [talk_view.card(title, a, pieces, scores[i] if scores and not is_blind else None)
+                 for i, (title, a, pieces) in enumerate(zip(titles, answers, marked, strict=True))]
+        row = {"prompt": prompt, "answer": reference, "answers": answers, "scores": scores}
+        files = compare_many.write_reports(
+            [name_of(m) for m in models], [row], chosen | {"system prompt": how[-1]}, services)
+        last = {"models": models, "prompt": prompt, "answers": answers}
+        yield [_how_answered(answer), *_padded(cards), *[off] * MOST, off, "",
+               gr.update(visible=is_blind), "", last, *files]
+    except UserError as error:
+        yield [words.error_note(error), *[skip] * MOST, *[off] * MOST, off, "", *[skip] * 5]
+
+
+def refresh(services: Services, chosen: list[str] | None) -> Any:
+    """What can be compared; at first the base model beside the newest run."""
+    choices = [BASE_CHOICE, *sampling.tuned_choices(services)]
     known = [value for _, value in choices]
-    return gr.update(choices=choices,
-                     value=chosen if chosen in known else known[0] if known else None)
+    kept = [value for value in chosen or [] if value in known]
+    return gr.update(choices=choices, value=kept if len(kept) > 1 else known[:2])
 
 
-def _card(title: str, text: str) -> str:
-    """An answer as it was said; reasoning is folded. All of it is escaped."""
-    thought, closed, rest = text.partition(THINK_CLOSE)
-    body = html.escape(text)
-    if text.startswith(THINK_OPEN):
-        inner = html.escape(thought.removeprefix(THINK_OPEN).strip())
-        body = (f"<details{'' if closed else ' open'}><summary>Reasoning</summary>"
-                f"<div>{inner}</div></details>{html.escape(rest.strip())}")
-    return f'<div class="td-card td-answer"><h3>{title}</h3><div class="td-said">{body}</div></div>'
+def vote_words(models: tuple[str, str], count: votes.Count) -> str:
+    first, second = (name_of(model) for model in models)
+    lead = ("That is more than chance." if count.is_sure
+            else "That may still be chance; vote on more prompts.")
+    return (f"{first}: {count.first} · {second}: {count.second} · ties: {count.ties}. {second} is "
+            f"preferred in {count.share:.0%} ({count.low:.0%} to {count.high:.0%}). {lead}")
+
+
+def _padded(values: list[Any]) -> list[Any]:
+    return [*values, *[gr.skip()] * (MOST - len(values))]
+
+
+def _how_answered(answer: dict[str, Any]) -> str:
+    if answer["together"]:
+        return words.line(f"All in one batch: {answer['tokens_per_second']:.0f} tokens/s together.")
+    return words.line("These answer one after the other: one of them is of a kind (DoRA, learned "
+                      "biases or whole layers, another architecture) that can't share a batch.")
+
+
+def _expected(text: str) -> str:
+    done = {"text": text, "tokens": 0, "done": True}
+    return talk_view.card("Answer in the data", done)
 
 
 def _short(prompt: str) -> str:
