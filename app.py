@@ -58,8 +58,14 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
     from ui.services import Services
 
     chat = Process("core.chat.talk:Talk", folders, "chat process")
+    examiner = Process("core.evaluation.examiner:Examiner", folders, "evaluation process")
+
+    def make_room() -> None:
+        chat.stop()
+        examiner.stop()
+
     services = Services(folders, Process("core.desk:Desk", folders, "desk process"), chat,
-                        Queue(folders, before_start=chat.stop))
+                        Queue(folders, before_start=make_room), examiner)
     launch.serve(services, port=options.port, window=options.window,
                  open_browser=not options.no_browser)
 

@@ -1,6 +1,7 @@
 """Puts the page together: header with Start, the tabs in the order a person works, their wiring."""
 
 import html
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.model.catalog import load_catalog
 from ui import api, words
 from ui.form import Form
 from ui.services import Services, friendly
-from ui.tabs import chat, compare, data, model, runs, settings, train
+from ui.tabs import chat, compare, data, evaluate, model, runs, settings, train
 
 # Settings whose change changes what a row looks like, or which rows there are.
 PREVIEWED = {f.name for f in fields(Config) if f.metadata["group"] == "data"} | {
@@ -43,6 +44,8 @@ def build(services: Services) -> gr.Blocks:
                 chat_tab = chat.draw()
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare_tab = compare.draw()
+            with gr.Tab("Evaluate", id="evaluate") as evaluate_page:
+                evaluate_tab = evaluate.draw(services)
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw()
 
@@ -80,25 +83,31 @@ def build(services: Services) -> gr.Blocks:
         train.connect(train_tab, services)
         chat.connect(chat_tab, form, services)
         compare.connect(compare_tab, services)
+        evaluate.connect(evaluate_tab, form, services)
         runs.connect(runs_tab, form, services, after=replaced, to_watch={
             "fn": lambda run_id: [gr.update(selected="train"), *train.watch(run_id)],
             "outputs": [tabs, train_tab.view, train_tab.watched]})
         _follow_changes(form, changed, previewed, described)
         start.click(friendly(on_start_clicked), form.widgets,
                     [tabs, train_tab.view, train_tab.watched], api_visibility="private")
-        chat_page.select(lambda who: chat.refresh(services, who), chat_tab.who, chat_tab.who,
-                         api_visibility="private", show_progress="hidden")
-        compare_page.select(lambda run: compare.refresh(services, run), compare_tab.run,
-                            compare_tab.run, api_visibility="private", show_progress="hidden")
-        runs_page.select(lambda run: runs.refresh(services, run), runs_tab.chosen,
-                         [runs_tab.table, runs_tab.chosen], api_visibility="private",
-                         show_progress="hidden")
+        _look_up(chat_page, chat.refresh, services, [chat_tab.who], chat_tab.who)
+        _look_up(compare_page, compare.refresh, services, [compare_tab.run], compare_tab.run)
+        _look_up(evaluate_page, evaluate.refresh, services, evaluate_tab.chosen)
+        _look_up(runs_page, runs.refresh, services, [runs_tab.chosen],
+                 [runs_tab.table, runs_tab.chosen])
         loaded = page.load(on_load, None, [*form.widgets, train_tab.view, train_tab.watched],
                            api_visibility="private", show_progress="hidden")
         for event in replaced:
             loaded = loaded.then(**event)
         api.add(services)
     return page
+
+
+def _look_up(page: gr.Tab, refresh: Callable, services: Services, read: list,
+             shown: Any = None) -> None:
+    """What a tab can choose from is looked up each time that it opens."""
+    page.select(lambda *values: refresh(services, *values), read, shown or read,
+                api_visibility="private", show_progress="hidden")
 
 
 def _follow_changes(form: Form, *events: dict[str, Any]) -> None:

@@ -19,12 +19,14 @@ from core.training.run import Run, list_runs
 
 @dataclass(frozen=True)
 class Services:
-    """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs."""
+    """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs, `examiner`
+    judges models."""
 
     folders: Folders
     desk: Process
     chat: Process
     queue: Queue
+    examiner: Process
 
     def runs(self) -> list[Run]:
         return list_runs(self.folders.runs)

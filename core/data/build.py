@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset
 from jinja2.exceptions import TemplateError
 
 from core.config import Config
-from core.data import layouts, samples, sources, split
+from core.data import balance, counterfactual, layouts, samples, sources, split
 from core.data.tokenize import Example, encode
 from core.errors import UserError
 from core.files import Folders
@@ -77,9 +77,23 @@ def open_dataset(config: Config, folders: Folders) -> Opened:
                                          config.data_seed)
     else:
         train, held_out = split.draw(rows, config.train_rows, config.data_seed), None
-    return Opened(train, held_out, layout,
+    return Opened(_more_rows(train, layout, config, folders), held_out, layout,
                   config.instruction or samples.default_instruction(config.dataset, folders),
                   _label_names(rows, layout))
+
+
+def _more_rows(train: Dataset, layout: layouts.Layout, config: Config, folders: Folders
+               ) -> Dataset:
+    """The training rows with those that settings against bias add."""
+    if config.counterfactual != "off":
+        pairs = [pair for groups in counterfactual.load_groups(config.counterfactual, folders)
+                 for pair in groups.pairs]
+        train = counterfactual.augment(train, pairs, keep=layout.answer if
+                                       layout.name == "labelled" else "")
+    if config.balance_answers and layout.answer:
+        answers = [str(answer) for answer in train[layout.answer]]
+        train = train.select(balance.balanced(answers, config.data_seed))
+    return train
 
 
 def _label_names(rows: Dataset, layout: layouts.Layout) -> list[str] | None:

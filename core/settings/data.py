@@ -47,3 +47,11 @@ class DataSettings:
     packing: bool = setting(
         True, "data", "Join rows without padding",
         "Rows of a batch are laid end to end and can't see each other. Faster, same result.")
+    counterfactual: str = setting(
+        "off", "data", "Counterfactual rows",
+        "Learns rows that name a group a second time with the group exchanged ('she' for 'he'), "
+        "against learned bias. Word lists: assets/fairness.",
+        choices=("off", "gender", "region", "age", "all"))
+    balance_answers: bool = setting(
+        False, "data", "Balance answers",
+        "Repeats rows of rarer labels until each label is learned equally often.")

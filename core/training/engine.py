@@ -19,10 +19,16 @@ from core.model import hub, load, lora
 from core.model.attention import rows_stay_apart, use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
 from core.training import card
+from core.training.adversarial import adversarial
 from core.training.environment import describe_environment
 from core.training.loss import learned_loss, loss_and_count, token_loss
 from core.training.recorder import Recorder
 from core.training.run import Run, adapter_folder
+from core.training.samples import SampleAnswers, questions
+
+# What early stopping may watch, by the names of the evaluation's numbers.
+BEST_BY = {"loss": "token_loss", "token accuracy": "token_accuracy",
+           "exact answers": "exact_answers"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Parts:
     formats: Formats
     device: Device
     packing: bool
+    questions: list[dict[str, Any]]
 
 
 def train(run: Run, folders: Folders) -> None:
@@ -85,7 +92,7 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
     return Parts(model, tokenizer, _rows(examples), _rows(held_out), formats, device,
-                 packing)
+                 packing, questions(opened, tokenizer, config.sample_answers))
 
 
 def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> bool:
@@ -110,6 +117,8 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     """transformers' Trainer on our rows, reporting to the run's folder."""
     recorder = Recorder(run, parts.device)
     callbacks: list[TrainerCallback] = [recorder]
+    if parts.questions:
+        callbacks.append(SampleAnswers(run, parts.tokenizer, parts.questions, recorder))
     if config.early_stopping_patience and parts.held_out:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = Trainer(
@@ -120,6 +129,9 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
         compute_metrics=token_loss,
         callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    if config.adversarial_strength:
+        trainer.training_step = adversarial(trainer.training_step, parts.model,
+                                            config.adversarial_strength)
     if parts.held_out and config.eval_every != "never" and _hides_base(config):
         recorder.measure_base = trainer.evaluate
     return trainer
@@ -160,8 +172,10 @@ def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArgume
         eval_strategy=evaluate, eval_steps=config.eval_steps,
         eval_on_start=evaluate != "no" and not _hides_base(config),
         save_strategy=save_every, save_steps=save_steps, save_total_limit=config.save_total_limit,
-        load_best_model_at_end=keep_best, metric_for_best_model="eval_token_loss",
-        greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
+        load_best_model_at_end=keep_best,
+        metric_for_best_model=f"eval_{BEST_BY[config.stop_on]}",
+        greater_is_better=config.stop_on != "loss",
+        logging_strategy="steps", logging_steps=config.logging_steps,
         logging_first_step=True, logging_nan_inf_filter=False,
         include_num_input_tokens_seen="all" if parts.packing else "non_padding")
     arguments._n_gpu = 1  # else Trainer wraps the model in DataParallel over all GPUs it sees

@@ -22,7 +22,7 @@ class Recorder(TrainerCallback):
     def __init__(self, run: Run, device: Device):
         self._run, self._device = run, device
         self._written = 0.0
-        self._measures_base = False
+        self.measures_base = False
         self.measure_base: Callable[[], Any] | None = None
         self._tokens, self._since = 0, time.monotonic()
 
@@ -50,22 +50,23 @@ class Recorder(TrainerCallback):
                        if name in logs}
             record |= self._speed(state) | self._memory()
         else:
-            record |= {"eval_loss": logs["eval_token_loss"]}
-            record |= {"step": 0, "epoch": 0.0} if self._measures_base else {}
+            record |= {"eval_loss": logs["eval_token_loss"],
+                       "token_accuracy": logs["eval_token_accuracy"]}
+            record |= {"step": 0, "epoch": 0.0} if self.measures_base else {}
         self._run.append_metrics({k: float(v) if k != "step" else v for k, v in record.items()})
         print(" ".join(f"{k} {v:.6g}" for k, v in record.items() if k != "time"), flush=True)
         self._tokens, self._since = state.num_input_tokens_seen, time.monotonic()
         if not math.isfinite(record.get("loss", 0.0)):
             raise UserError(f"The loss is no number any more at step {state.global_step}.",
                             "Lower the learning rate, or use bf16 instead of fp16.")
-        if state.global_step == 1 and self.measure_base and not self._measures_base:
+        if state.global_step == 1 and self.measure_base and not self.measures_base:
             # The base model is measured after the first step, not before it, so that a person
             # sees the first step without waiting for an evaluation.
             due = control.should_evaluate  # evaluating takes it back
-            self._measures_base = True
+            self.measures_base = True
             with model.disable_adapter():
                 self.measure_base()
-            self._measures_base, self.measure_base = False, None
+            self.measures_base, self.measure_base = False, None
             control.should_evaluate = due
 
     def _speed(self, state) -> dict[str, float]:
