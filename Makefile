@@ -27,6 +27,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.start_up
 	$(BIN)/python -m bench.starter
+	$(BIN)/python -m bench.evaluation
 
 $(VENV)/.installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -75,11 +75,17 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
     from ui import launch
     from ui.services import Services
 
-    chat, reader = Process("core.chat.talk:Talk", folders, "chat process"), Reader()
+    reader = Reader()
+    chat = Process("core.chat.talk:Talk", folders, "chat process")
+    examiner = Process("core.evaluation.examiner:Examiner", folders, "evaluation process")
+
+    def make_room() -> str:
+        why = "A run starts and needs the device."
+        return " ".join(filter(None, (chat.make_room(why), examiner.make_room(why))))
+
     services = Services(
         folders, Process("core.desk:Desk", folders, "desk process"), chat,
-        Queue(folders, before_start=lambda: chat.make_room("A run starts and needs the device.")),
-        reader, Archive(folders, reader))
+        Queue(folders, before_start=make_room), reader, Archive(folders, reader), examiner)
     launch.serve(services, port=options.port, window=options.window,
                  open_browser=not options.no_browser)
 

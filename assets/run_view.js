@@ -27,6 +27,7 @@ const bar = node("div", "td-bar-fill"), track = node("div", "td-bar", [bar]);
 const percent = node("strong"), stepText = node("span"), epochText = node("span"), phase = node("span");
 const sentence = node("p", "td-run-words"), panel = node("div", "td-run-panel");
 const notices = node("div", "td-run-notices"), tiles = node("div", "td-tiles");
+const samples = node("section", "td-card td-samples");
 const logBox = node("div", "td-log"), [follow, followLabel] = labelled("checkbox", "Follow");
 track.setAttribute("role", "progressbar");
 track.setAttribute("aria-label", say("Progress"));
@@ -62,6 +63,7 @@ const live = node("div", "td-run-live", [
       node("div", "td-card-head", [node("h2", "", say("Log")), followLabel]), logBox,
     ]),
   ]),
+  samples,
 ]);
 const root = node("section", "td-run", [empty, live]);
 element.replaceChildren(root);
@@ -145,6 +147,21 @@ function drawNotices() {
     .flatMap(([kind, texts]) => texts.map((text) => [kind, text]));
   if (told.map((pair) => pair[1]).join("\n") === [...notices.children].map((n) => n.textContent).join("\n")) return;
   notices.replaceChildren(...told.map(([kind, text]) => note(kind, [node("span", "", text)])));
+}
+
+function drawSamples() {
+  const rows = view.samples ?? [], content = JSON.stringify(rows);
+  samples.hidden = !rows.length;
+  if (samples.dataset.content === content) return;
+  samples.dataset.content = content;
+  const cells = (tag, texts) => node("tr", "", texts.map((text) => node(tag, "", text)));
+  samples.replaceChildren(
+    node("h2", "", say("Answers at step {0}", rows[0]?.step ?? "")),
+    node("div", "td-scroll", [node("table", "td-numbers", [
+      cells("th", [say("Asked"), say("In the data"), say("Answer")]),
+      ...rows.map((row) => cells("td", [row.prompt, row.answer, row.text])),
+    ])]),
+  );
 }
 
 function drawTile(tile) {
@@ -237,6 +254,7 @@ function draw() {
   drawPanel();
   drawNotices();
   drawTiles();
+  drawSamples();
   drawLog();
   drawSeries(view.series ?? {});
 }

@@ -89,7 +89,7 @@ def _measure(config: Config, varlen: bool, folder: Path, folders) -> str:
     work = run.create(config, folders.runs)
     parts = engine.Parts(lora.attach(config, model, None), SimpleNamespace(pad_token_id=0),
                          _rows(config, model.config.vocab_size), [], formats, device,
-                         config.packing)
+                         config.packing, [])
     engine.make_trainer(work, config, parts).train()
     records = work.metrics()[WARM:]
     speed = statistics.median(r["tokens_per_second"] for r in records)

@@ -143,4 +143,7 @@ def _contradictions(config: Config) -> list[str]:
     if config.early_stopping_patience and (
             config.eval_every == "never" or not (config.eval_rows or config.eval_share)):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
+    if (config.early_stopping_patience and config.stop_on == "exact answers"
+            and not config.sample_answers):
+        problems.append("Best by: 'exact answers' needs Sample answers above 0.")
     return problems

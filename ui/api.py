@@ -8,11 +8,12 @@ import gradio as gr
 
 from core.config import Config
 from core.data.samples import list_samples
+from core.evaluation import saved
 from core.model.catalog import load_catalog
 from core.presets import DEFAULT, list_presets, load_preset
 from core.training import trash
 from core.training.run import Run, find_run
-from ui import sampling
+from ui import evaluation_view, sampling
 from ui.services import Services, friendly
 
 
@@ -77,6 +78,26 @@ def add(services: Services) -> None:
                      run_metrics, stop_training, resume_training, list_runs, remove_run):
         gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
     _add_talking(services)
+    _add_judging(services)
+
+
+def _add_judging(services: Services) -> None:
+    """Evaluations: started, watched and read."""
+    def start_evaluation(request: dict) -> dict:
+        """Begins to judge. `request` needs {"runs": [ids]}; the rest as in evaluate.Request."""
+        return services.examiner.call("start", request=request,
+                                      gpu_is_taken=sampling.gpu_is_taken(services))
+
+    def evaluation_status() -> dict:
+        """How far the evaluation is; its id under `evaluation` when `state` is done."""
+        return evaluation_view.progress(services)
+
+    def evaluation(evaluation_id: str) -> dict:
+        """All numbers, intervals and rows of an evaluation."""
+        return saved.find(evaluation_id, services.folders)
+
+    for endpoint in (start_evaluation, evaluation_status, evaluation):
+        gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
 
 
 def _add_talking(services: Services) -> None:

@@ -62,6 +62,7 @@ def serve(services: Services, port: int, window: bool, open_browser: bool) -> No
         services.queue.close()
         services.desk.stop()
         services.chat.stop()
+        services.examiner.stop()
 
 
 def free_port(wanted: int) -> int:

@@ -1,6 +1,7 @@
 """Puts the page together: header with Start, the tabs in the order a person works, their wiring."""
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,7 @@ from core.model.catalog import load_catalog
 from ui import api, words
 from ui.form import Form
 from ui.services import Services, friendly
-from ui.tabs import chat, compare, data, model, runs, settings, train
+from ui.tabs import chat, compare, data, evaluate, model, runs, settings, train
 
 # Settings whose change changes what a row looks like, or which rows there are.
 PREVIEWED = set(data.SHOWN)
@@ -42,6 +43,8 @@ def build(services: Services) -> gr.Blocks:
                 chat_tab = chat.draw(services)
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare_tab = compare.draw(services)
+            with gr.Tab("Evaluate", id="evaluate") as evaluate_page:
+                evaluate_tab = evaluate.draw(services)
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw(services)
 
@@ -82,16 +85,16 @@ def build(services: Services) -> gr.Blocks:
         train.connect(train_tab, services)
         chat.connect(chat_tab, form, services)
         compare.connect(compare_tab, form, services)
+        evaluate.connect(evaluate_tab, form, services)
         runs.connect(runs_tab, form, services, after_use=replaced, to_watch={
             "fn": lambda event: [gr.update(selected="train"), *train.watch(event.run_id)],
             "outputs": [tabs, train_tab.view, train_tab.watched]})
         _follow_changes(form, changed, previewed, described)
         start.click(friendly(on_start_clicked), form.widgets,
                     [tabs, train_tab.view, train_tab.watched], api_visibility="private")
-        chat_page.select(lambda who: chat.refresh(services, who), chat_tab.who, chat_tab.who,
-                         api_visibility="private", show_progress="hidden")
-        compare_page.select(lambda chosen: compare.refresh(services, chosen), compare_tab.models,
-                            compare_tab.models, api_visibility="private", show_progress="hidden")
+        _look_up(chat_page, chat.refresh, services, [chat_tab.who])
+        _look_up(compare_page, compare.refresh, services, [compare_tab.models])
+        _look_up(evaluate_page, evaluate.refresh, services, evaluate_tab.chosen)
         runs_page.select(runs.look_again, runs_tab.view, runs_tab.view, api_visibility="private",
                          show_progress="hidden")
         loaded = page.load(on_load, None, [*form.widgets, train_tab.view, train_tab.watched],
@@ -100,6 +103,12 @@ def build(services: Services) -> gr.Blocks:
             loaded = loaded.then(**event)
         api.add(services)
     return page
+
+
+def _look_up(page: gr.Tab, refresh: Callable, services: Services, chosen: list) -> None:
+    """What a tab can choose from is looked up each time that it opens."""
+    page.select(lambda *values: refresh(services, *values), chosen, chosen,
+                api_visibility="private", show_progress="hidden")
 
 
 def _follow_changes(form: Form, *events: dict[str, Any]) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 from core.config import Config
 from core.errors import UserError
+from core.files import read_json_lines
 from core.training.metrics import Measured, Reader
+from core.training.overfitting import overfitting
 from core.training.run import FINAL, Run, Status, find_run
 from ui import words
 
 MOST_POINTS = 600
 LOG_LINES = 200
 VIEWS_KEPT = 8
+SAMPLES = 20
 CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
 
 
@@ -48,8 +51,8 @@ def _gone(run_id: str, error: UserError) -> dict[str, Any]:
     return {"revision": "gone", "run_id": run_id, "name": run_id, "subtitle": "", "state": "failed",
             "words": error.problem, "remedy": error.remedy, "detail": "", "phase": "", "step": 0,
             "total_steps": 0, "epoch": 0, "epochs": 0, "elapsed_seconds": 0, "left_seconds": None,
-            "tiles": [], "series": {name: [] for name in CURVES}, "log": [], "notices": [],
-            "warnings": []}
+            "tiles": [], "series": {name: [] for name in CURVES}, "log": [], "samples": [],
+            "notices": [], "warnings": []}
 
 
 def _revision(run: Run) -> str:
@@ -69,6 +72,7 @@ def view(run: Run, revision: str, measurements: Reader) -> dict[str, Any]:
     with measurements.read(run.folder) as measured:
         tiles = _tiles(measured, config)
         series = {name: measured.curves[name].thinned(MOST_POINTS) for name in CURVES}
+        by_heart = overfitting([*measured.held_out, *measured.curves["loss"].records("loss")])
     until = status.ended if status.state in FINAL else time.time()
     return {
         "revision": revision, "run_id": run.id, "name": run.id,
@@ -79,8 +83,8 @@ def view(run: Run, revision: str, measurements: Reader) -> dict[str, Any]:
         "total_steps": status.total_steps, "epoch": status.epoch, "epochs": config.epochs,
         "elapsed_seconds": until - status.started if status.started else 0,
         "left_seconds": _left(status), "tiles": tiles, "series": series,
-        "log": _last_lines(run.log), "notices": _notices(run),
-        "warnings": _warnings(run)}
+        "log": _last_lines(run.log), "samples": _samples(run), "notices": _notices(run),
+        "warnings": [*filter(None, [by_heart]), *_warnings(run)]}
 
 
 def _left(status: Status) -> float | None:
@@ -155,6 +159,14 @@ def _notices(run: Run) -> list[str]:
                      f"{report['empty_rows']:,} teach nothing, {report['dropped_rows']:,} are too "
                      "long.")
     return found
+
+
+def _samples(run: Run) -> list[dict[str, Any]]:
+    """What the model answered at its last evaluation."""
+    records = read_json_lines(run.folder / "samples.jsonl")
+    last = max((r.get("step", 0) for r in records), default=0)
+    # A resumed run may have answered twice at one step; the later answer counts.
+    return list({r["prompt"]: r for r in records if r.get("step") == last}.values())[:SAMPLES]
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -23,7 +23,7 @@ from core.training.run import Run, list_runs
 @dataclass(frozen=True)
 class Services:
     """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs, `archive`
-    knows all runs at a glance, `reader` what each has measured."""
+    knows all runs at a glance, `reader` what each has measured, `examiner` judges models."""
 
     folders: Folders
     desk: Process
@@ -31,6 +31,7 @@ class Services:
     queue: Queue
     reader: Reader
     archive: Archive
+    examiner: Process
 
     def runs(self) -> list[Run]:
         return list_runs(self.folders.runs)

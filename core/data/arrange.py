@@ -7,12 +7,12 @@ from typing import Any
 from datasets import Dataset
 
 from core.config import Config
-from core.data import augment, choose, dialogues, mix, split
+from core.data import augment, balance, choose, counterfactual, dialogues, mix, split
 from core.errors import UserError
 from core.files import Folders
 
 # An Opened of build.py whose `train` are all rows of its source; what this file needs of it is
-# `train`, `messages(row)`, `instruction`.
+# `train`, `messages(row)`, `layout`, `instruction`.
 Source = Any
 OpenOther = Callable[[str, str], Source]
 Progress = Callable[[str, float | None], None]
@@ -42,6 +42,7 @@ def arrange(main: Source, config: Config, folders: Folders, open_other: OpenOthe
                                              config.data_seed, strata)
         else:
             train = split.draw(chosen.rows, config.train_rows, config.data_seed, strata)
+    train = _against_bias(train, main.layout, config, folders)
     arranged = replace(main, train=train, held_out=held_out, notes=tuple(notes))
     return _extended(arranged, config, folders, open_other, on_progress)
 
@@ -72,6 +73,19 @@ def _held_out_elsewhere(main: Source, config: Config, open_other: OpenOther
         return rows, _bare(main)
     read = replace(other, instruction=config.instruction or other.instruction).messages
     return dialogues.carry(rows, read, HELD_OUT), dialogues.carried_messages
+
+
+def _against_bias(train: Dataset, layout: Any, config: Config, folders: Folders) -> Dataset:
+    """The training rows with those that settings against bias add."""
+    if config.counterfactual != "off":
+        pairs = [pair for groups in counterfactual.load_groups(config.counterfactual, folders)
+                 for pair in groups.pairs]
+        train = counterfactual.augment(train, pairs, keep=layout.answer if
+                                       layout.name == "labelled" else "")
+    if config.balance_answers and layout.answer:
+        answers = [str(answer) for answer in train[layout.answer]]
+        train = train.select(balance.balanced(answers, config.data_seed))
+    return train
 
 
 def _extended(arranged: Source, config: Config, folders: Folders, open_other: OpenOther,

@@ -133,3 +133,13 @@ class DataSettings:
         "Share of the training rows that the base model says in other words.", low=0.0, high=1.0)
     augment_seed: int = setting(
         42, "data", "Seed of changes", "Decides what is changed.", low=0, high=2**32 - 1)
+
+    # Against learned bias.
+    counterfactual: str = setting(
+        "off", "data", "Counterfactual rows",
+        "Learns rows that name a group a second time with the group exchanged ('she' for 'he'), "
+        "against learned bias. Word lists: assets/fairness.",
+        choices=("off", "gender", "region", "age", "all"))
+    balance_answers: bool = setting(
+        False, "data", "Balance answers",
+        "Repeats rows of rarer labels until each label is learned equally often.")

@@ -22,9 +22,16 @@ class ProgressSettings:
         "So many of the newest, and the best besides; older ones are deleted.", low=1)
     logging_steps: int = setting(
         1, "progress", "Log every … steps", "How often a point is drawn.", low=1)
+    sample_answers: int = setting(
+        0, "progress", "Sample answers", "How many held-out prompts the model answers at each "
+        "evaluation, shown while it trains. 0: none.", low=0, high=200)
     early_stopping_patience: int = setting(
-        0, "progress", "Early stopping", "Ends after so many evaluations without a better loss, "
+        0, "progress", "Early stopping", "Ends after so many evaluations without a better result, "
         "keeps the best, and saves at each evaluation. 0: off.", low=0)
+    stop_on: str = setting(
+        "loss", "progress", "Best by", "What early stopping watches on the held-out rows: the "
+        "loss, the share of tokens foretold, or the share of sample answers that are right.",
+        choices=("loss", "token accuracy", "exact answers"))
     resume_tries: int = setting(
         0, "progress", "Resume by itself",
         "How often a run that was interrupted (a restart, a killed trainer) goes on by itself "

@@ -46,5 +46,10 @@ class TrainingSettings:
     neftune_noise_alpha: float = setting(
         0.0, "training", "NEFTune noise", "Noise on embeddings against overfitting; 5 is usual.",
         low=0.0, high=100.0)
+    adversarial_strength: float = setting(
+        0.0, "training", "Adversarial strength",
+        "Learns each batch a second time with embeddings moved against it by this share of their "
+        "length (FGM): steadier answers, twice the time. 0: off; 0.05 to 0.2 are usual.",
+        low=0.0, high=2.0)
     seed: int = setting(42, "training", "Seed", "Decides order, dropout, initial adapter.",
                        low=0, high=2**32 - 1)

@@ -1,6 +1,5 @@
 """Trains one run in three steps: build what it needs, loop, save. Knows the folder, nobody else."""
 
-import math
 import os
 import shutil
 import time
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerState
 
 from core.config import Config
@@ -23,11 +22,14 @@ from core.model import hub, load, lora
 from core.model.attention import rows_stay_apart, use_varlen
 from core.model.hardware import Device, Formats, choose_formats, find_device
 from core.training import card, ranks, sharding, shares, trackers, verdict
+from core.training.adversarial import adversarial
+from core.training.arguments import hides_base, training_arguments
 from core.training.checkpoint import STATE, newest_whole
 from core.training.environment import describe_environment
 from core.training.loss import learned_loss, loss_and_count, token_loss
 from core.training.recorder import Recorder, StopAsked
 from core.training.run import Run, adapter_folder
+from core.training.samples import SampleAnswers, questions
 from core.training.saver import Draws, MissedEvaluation, Saver, clear_leftovers, is_complete
 
 
@@ -42,6 +44,7 @@ class Parts:
     formats: Formats
     device: Device
     packing: bool
+    questions: list[dict[str, Any]]
 
 
 def train(run: Run, folders: Folders) -> None:
@@ -149,7 +152,7 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
     return Parts(model, tokenizer, TrainingRows(examples), TrainingRows(held_out), formats,
-                 device, packing)
+                 device, packing, questions(opened, tokenizer, config.sample_answers))
 
 
 def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> bool:
@@ -170,22 +173,29 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     """transformers' Trainer on our rows, reporting to the run's folder."""
     recorder = Recorder(run, parts.device)
     callbacks: list[TrainerCallback] = [recorder, Draws(), Saver(run, config.save_total_limit)]
+    if parts.questions:
+        callbacks.append(SampleAnswers(run, parts.tokenizer, parts.questions))
     if config.early_stopping_patience and parts.held_out:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     if run.writes:
         callbacks += trackers.callbacks(run, config)
     trainer = Trainer(
-        model=parts.model, args=training_arguments(run, config, parts), train_dataset=parts.train,
+        model=parts.model, args=training_arguments(
+            run, config, parts.model, len(parts.train), parts.formats, parts.device,
+            bool(parts.held_out), parts.packing), train_dataset=parts.train,
         eval_dataset=parts.held_out or None,
         data_collator=collator(parts.packing, parts.tokenizer.pad_token_id),
         compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
         compute_metrics=token_loss, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    if config.adversarial_strength:
+        trainer.training_step = adversarial(trainer.training_step, parts.model,
+                                            config.adversarial_strength)
     if ranks.count() > 1:
         _share_out(trainer, config, parts)
     if parts.held_out and config.eval_every != "never":
         trainer.add_callback(MissedEvaluation(run, trainer.evaluate))
-        if _hides_base(config):
+        if hides_base(config):
             recorder.measure_base = _measure_base(trainer)
     return trainer
 
@@ -203,52 +213,6 @@ def _share_out(trainer: Trainer, config: Config, parts: Parts) -> None:
     trainer._get_train_sampler = lambda *_: shares.Dealt(parts.train, shared, config.seed)
     if parts.held_out:
         trainer.eval_dataset = shares.even(parts.held_out, shared, pad)
-
-
-def _hides_base(config: Config) -> bool:
-    """Whether switching the adapter off shows the base model as it was: not where biases are
-    learned, nor where the initialisation changes the weights."""
-    return config.init_lora == "default" and config.lora_bias == "none"
-
-
-def training_arguments(run: Run, config: Config, parts: Parts) -> TrainingArguments:
-    """Our settings in transformers' words."""
-    evaluate = config.eval_every if parts.held_out and config.eval_every != "never" else "no"
-    save_every = config.save_every if config.save_every != "never" else "no"
-    save_steps = config.save_steps
-    keep_best = bool(config.early_stopping_patience) and evaluate != "no"
-    if keep_best:  # the best can only be kept if each evaluated state is saved
-        save_every, save_steps = evaluate, config.eval_steps
-    passes = math.ceil(len(parts.train) / config.batch_size)
-    per_epoch = max(1, math.ceil(passes / config.gradient_accumulation))
-    steps = config.max_steps or math.ceil(config.epochs * per_epoch)
-    shared = shares.share(config, ranks.count())
-    checkpointing = config.gradient_checkpointing and not sharding.checkpoints_itself(config)
-    arguments = TrainingArguments(
-        output_dir=str(run.saving), report_to=[], disable_tqdm=True, label_names=["labels"],
-        remove_unused_columns=False, use_cpu=parts.device.kind == "cpu", seed=config.seed,
-        num_train_epochs=config.epochs, max_steps=config.max_steps or -1,
-        per_device_train_batch_size=shared.rows, per_device_eval_batch_size=shared.rows,
-        gradient_accumulation_steps=shared.passes,
-        learning_rate=config.learning_rate, lr_scheduler_type=config.lr_scheduler,
-        # The first step of a warm-up does nothing, so a run of one step has none.
-        warmup_steps=min(steps - 1, math.ceil(config.warmup_ratio * steps)),
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm, optim=config.optimizer,
-        bf16=parts.formats.precision == "bf16", fp16=parts.formats.precision == "fp16",
-        gradient_checkpointing=checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
-        neftune_noise_alpha=config.neftune_noise_alpha or None,
-        eval_strategy=evaluate, eval_steps=config.eval_steps,
-        eval_on_start=evaluate != "no" and not _hides_base(config),
-        save_strategy=save_every, save_steps=save_steps, data_seed=config.seed,
-        load_best_model_at_end=keep_best, metric_for_best_model="eval_token_loss",
-        greater_is_better=False, logging_strategy="steps", logging_steps=config.logging_steps,
-        logging_first_step=True, logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="all" if parts.packing else "non_padding",
-        **sharding.arguments(config, parts.model))
-    sharding.settle(config, arguments)
-    return arguments
 
 
 def _keep_initial_adapter(run: Run, config: Config, model: Any) -> Path | None:

@@ -20,11 +20,15 @@ def learned_loss(outputs: Any, labels: torch.Tensor,
 
 
 def loss_and_count(logits: Any, labels: torch.Tensor) -> torch.Tensor:
-    """Summed loss and number of learned tokens of one batch, shape (1, 2): all that evaluation
-    needs to keep of its logits (rows, kept, vocabulary)."""
+    """Summed loss, number of learned tokens, and how many of them were the likeliest, of one
+    batch, shape (1, 3): all that evaluation needs to keep of its logits (rows, kept,
+    vocabulary)."""
     logits = logits[0] if isinstance(logits, tuple) else logits
     loss = _summed(logits, labels)
-    return torch.stack([loss, (labels != IGNORED).sum().to(loss.dtype)]).unsqueeze(0)
+    wanted = labels[:, 1:]
+    right = ((logits.argmax(-1) == wanted) & (wanted != IGNORED)).sum()
+    return torch.stack([loss, (labels != IGNORED).sum().to(loss.dtype),
+                        right.to(loss.dtype)]).unsqueeze(0)
 
 
 def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -33,6 +37,8 @@ def _summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def token_loss(prediction: Any) -> dict[str, float]:
-    """The mean over learned tokens; transformers' own eval_loss is a mean of batches' means."""
-    total, count = prediction.predictions.sum(axis=0)
-    return {"token_loss": float(total / max(count, 1))}
+    """The mean over learned tokens, and the share of them that was foretold; transformers' own
+    eval_loss is a mean of batches' means."""
+    total, count, right = prediction.predictions.sum(axis=0)
+    return {"token_loss": float(total / max(count, 1)),
+            "token_accuracy": float(right / max(count, 1))}

@@ -29,6 +29,11 @@ class Curve:
         self.steps.append(step)
         self.values.append(value if math.isfinite(value) else math.nan)
 
+    def records(self, name: str) -> Iterator[dict[str, float]]:
+        """The points as they stand in metrics.jsonl, under the curve's name."""
+        for step, value in zip(self.steps, self.values, strict=True):
+            yield {"step": step, name: value}
+
     def thinned(self, most: int) -> list[tuple[int, float | None]]:
         """At most about `most` points in the order of steps: the lowest and the highest of each
         stretch, so that no spike is lost. NaN comes as None."""

@@ -85,9 +85,11 @@ class Recorder(TrainerCallback):
                        if name in logs}
             record |= self._speed(state) | self._memory()
         elif "eval_token_loss" in logs:
-            record |= {"eval_loss": logs["eval_token_loss"]}
+            record |= {"eval_loss": logs["eval_token_loss"],
+                       "token_accuracy": logs["eval_token_accuracy"]}
         elif "base_token_loss" in logs:
-            record |= {"eval_loss": logs["base_token_loss"], "step": 0, "epoch": 0.0}
+            record |= {"eval_loss": logs["base_token_loss"], "step": 0, "epoch": 0.0,
+                       "token_accuracy": logs["base_token_accuracy"]}
         else:
             return
         self._run.append_metrics({k: float(v) if k != "step" else v for k, v in record.items()})

@@ -129,8 +129,16 @@ class Run:
         before = held_out.pop(0, None)
         if before is None or not held_out:
             return None
-        keeps_best = self.config().early_stopping_patience > 0
-        return before, min(held_out.values()) if keeps_best else held_out[max(held_out)]
+        config = self.config()
+        if not config.early_stopping_patience:
+            return before, held_out[max(held_out)]
+        if config.stop_on == "loss":
+            return before, min(held_out.values())
+        name = config.stop_on.replace(" ", "_")
+        best = {r["step"]: r[name] for r in self.metrics() if name in r and r["step"] in held_out}
+        # Of equals the first is kept, as transformers does it.
+        kept = max(best, key=lambda step: (best[step], -step)) if best else max(held_out)
+        return before, held_out[kept]
 
     def forget_steps_after(self, step: int) -> None:
         """Drop measurements of steps that a resumed run will do again."""

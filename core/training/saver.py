@@ -97,9 +97,9 @@ class MissedEvaluation(TrainerCallback):
         due = {"epoch": step % per_epoch == 0, "steps": step % state.eval_steps == 0}
         if not due.get(str(getattr(args.eval_strategy, "value", args.eval_strategy))):
             return
-        loss = self._evaluate()["eval_token_loss"]
-        if state.best_metric is None or loss < state.best_metric:
-            state.best_metric, state.best_global_step = loss, step
+        value, best = self._evaluate()[args.metric_for_best_model], state.best_metric
+        if best is None or (value > best if args.greater_is_better else value < best):
+            state.best_metric, state.best_global_step = value, step
 
 
 def is_complete(state: TrainerState, patience: int) -> bool:

@@ -1,0 +1,49 @@
+"""What the tests of evaluation share: a tuned run of the tiny model on short labelled rows."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.config import Config
+from core.files import Folders
+from core.training import engine, run
+from tests.conftest import ROOT
+
+GOOD = ("good", "fine", "lovely", "great", "bright", "warm", "kind", "strong")
+BAD = ("bad", "dull", "ugly", "poor", "dark", "cold", "mean", "weak")
+THINGS = ("film", "book", "meal", "song", "play", "trip", "room", "game")
+
+
+@pytest.fixture(scope="session")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """128 rows with the labels yes and no; half of each has a group column."""
+    rows = [{"text": f"a {word} {thing}", "label": label, "who": "old" if n % 2 else "young"}
+            for label, words in (("yes", GOOD), ("no", BAD))
+            for word in words for n, thing in enumerate(THINGS)]
+    path = tmp_path_factory.mktemp("rows") / "verdicts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tuned_home(tiny_model: Path, verdicts: Path, tmp_path_factory: pytest.TempPathFactory
+               ) -> Folders:
+    """A data folder with one run that has learned most of the verdicts."""
+    folders = Folders(tmp_path_factory.mktemp("home") / "home", ROOT / "assets").make()
+    config = Config(dataset=str(verdicts), base_model=str(tiny_model), base_weights="32bit",
+                    precision="fp32", eval_rows=32, max_length=128, batch_size=16, epochs=6,
+                    lora_dropout=0.0, learning_rate=1e-2, save_every="epoch", sample_answers=3)
+    engine.train(run.create(config, folders.runs), folders)
+    return folders
+
+
+@pytest.fixture
+def tuned(tuned_home: Folders) -> run.Run:
+    return run.list_runs(tuned_home.runs)[0]
+
+
+@pytest.fixture
+def unbiased(tuned: run.Run) -> Config:
+    return replace(tuned.config(), eval_rows=16)

@@ -1,0 +1,95 @@
+"""What a run tells while it trains: overfitting in words, sample answers, its best state."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from core.files import read_json_lines
+from core.training import engine, run
+from core.training.adversarial import adversarial
+from core.training.overfitting import overfitting
+from ui import run_view
+
+
+def records(train: list[float], held: list[float]) -> list[dict]:
+    """Ten steps between evaluations; step 0 is the base model."""
+    found = [{"step": step + 1, "loss": loss} for step, loss in enumerate(train)]
+    return found + [{"step": 10 * at, "eval_loss": loss} for at, loss in enumerate(held)]
+
+
+FALLING = [3 - n / 20 for n in range(50)]
+
+
+@pytest.mark.parametrize("train, held, overfits", [
+    (FALLING, [3, 2, 1.5, 1.8, 2.2], True),
+    (FALLING, [3, 2, 1.5, 1.4, 1.3], False),
+    (FALLING, [3, 2, 1.5, 1.505, 1.51], False),  # within noise
+    (FALLING, [3, 2, 1.5, 1.8], False),  # one alone may be chance
+    ([2.0] * 50, [3, 2, 1.5, 1.8, 2.2], False),  # it doesn't learn its rows either
+    (FALLING, [3], False), ([], [], False)])
+def test_overfitting_is_called_so_when_both_losses_part(train, held, overfits):
+    assert bool(overfitting(records(train, held))) == overfits
+
+
+def test_the_warning_is_on_the_page_of_the_run(quick, folders):
+    work = run.create(quick, folders.runs)
+    for record in records(FALLING, [3, 2, 1.5, 1.8, 2.2]):
+        work.append_metrics(record)
+    assert "overfits" in run_view.view(work, "")["notices"][0]
+
+
+def test_held_out_prompts_are_answered_at_each_evaluation(quick, folders):
+    work = run.create(replace(quick, epochs=2, sample_answers=3), folders.runs)
+    engine.train(work, folders)
+    told = read_json_lines(work.folder / "samples.jsonl")
+    steps = sorted({each["step"] for each in told})
+    assert steps[0] == 0 and len(steps) == 3 and len(told) == 9
+    assert all(each["prompt"] and each["answer"] for each in told)
+    shares = [r for r in work.metrics() if "exact_answers" in r]
+    assert [r["step"] for r in shares] == steps
+    assert run_view.view(work, "")["samples"][0]["step"] == steps[-1]
+
+
+@pytest.mark.parametrize("stop_on", ["token accuracy", "exact answers"])
+def test_the_best_by_another_number_is_kept(quick, folders, stop_on):
+    work = run.create(replace(quick, epochs=4, sample_answers=4, early_stopping_patience=1,
+                              stop_on=stop_on, learning_rate=2e-2), folders.runs)
+    engine.train(work, folders)
+    name = stop_on.replace(" ", "_")
+    told = [r for r in work.metrics() if name in r and r["step"] > 0]
+    assert work.status().state == "finished" and told
+    assert work.effect()[1] in [r["eval_loss"] for r in work.metrics() if "eval_loss" in r]
+
+
+def test_an_adversarial_step_moves_embeddings_by_their_share_and_leaves_the_model_as_it_was(
+        tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    embedding = model.get_input_embeddings()
+    embedding.weight.requires_grad_(False)
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    seen = []
+
+    def step():
+        hook = embedding.register_forward_hook(lambda *a: seen.append(a[2].detach().clone()))
+        loss = model(input_ids=ids, labels=ids).loss
+        hook.remove()
+        loss.backward()
+        losses.append(float(loss))
+        return loss.detach()
+
+    losses: list[float] = []
+    returned = adversarial(step, model, 0.1)()
+    assert float(returned) == losses[0] < losses[1]
+    shift = (seen[1] - seen[0]).norm() / seen[0].norm()
+    assert float(shift) == pytest.approx(0.1, rel=1e-4)
+    with torch.no_grad():
+        assert float(model(input_ids=ids, labels=ids).loss) == pytest.approx(losses[0])
+
+
+def test_a_run_learns_with_adversarial_steps(quick, folders):
+    work = run.create(replace(quick, adversarial_strength=0.1, epochs=2), folders.runs)
+    engine.train(work, folders)
+    before, after = work.effect()
+    assert after < before
