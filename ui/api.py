@@ -11,7 +11,7 @@ from core.data.samples import list_samples
 from core.model.catalog import load_catalog
 from core.presets import DEFAULT, list_presets, load_preset
 from core.training.run import Run, delete_run, find_run
-from ui import sampling
+from ui import exporting, sampling
 from ui.services import Services, friendly
 
 
@@ -71,6 +71,7 @@ def add(services: Services) -> None:
                      run_metrics, stop_training, resume_training, list_runs, remove_run):
         gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
     _add_talking(services)
+    exporting.add(services)
 
 
 def _add_talking(services: Services) -> None:

@@ -13,7 +13,7 @@ from core.model.catalog import load_catalog
 from ui import api, words
 from ui.form import Form
 from ui.services import Services, friendly
-from ui.tabs import chat, compare, data, model, runs, settings, train
+from ui.tabs import chat, compare, data, export, model, runs, settings, train
 
 # Settings whose change changes what a row looks like, or which rows there are.
 PREVIEWED = {f.name for f in fields(Config) if f.metadata["group"] == "data"} | {
@@ -43,6 +43,7 @@ def build(services: Services) -> gr.Blocks:
                 chat_tab = chat.draw()
             with gr.Tab("Compare", id="compare") as compare_page:
                 compare_tab = compare.draw()
+            export.add(form, services)
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw()
 

@@ -30,8 +30,9 @@ class Talk:
                sampling: dict[str, Any], gpu_is_taken: bool = False) -> Iterator[dict[str, Any]]:
         """Answers of each run in `runs` ('' is the base model) to a conversation that ends with the
         user's turn. Yields {"phase": words} while loading, then {"texts": [...], "done": bool,
-        "first_token_seconds": float, "tokens_per_second": float} that grow. All runs must share
-        one base model; `settings` name it where no run is asked."""
+        "first_token_seconds": float, "tokens_per_second": float, "answers": [{"tokens",
+        "prompt_tokens"}]} that grow. All runs must share one base model; `settings` name it where
+        no run is asked."""
         if not messages or not messages[-1]["content"].strip():
             raise UserError("The message is empty.", "Type something, then send.")
         config = self._common_config(settings, runs)
@@ -47,7 +48,9 @@ class Talk:
             prompt = encode_prompt(_as_read(messages, config), loaded.tokenizer)
             opened = loaded.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK_OPEN)
             for answers in stream(loaded, prompt, names, chosen):
-                yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "")
+                yield _told(answers, loaded.tokenizer, f"{THINK_OPEN}\n" if opened else "") | {
+                    "answers": [{"tokens": len(a.ids), "prompt_tokens": len(prompt)}
+                                for a in answers]}
 
     def _common_config(self, settings: dict[str, Any], runs: list[str]) -> Config:
         configs = [find_run(self._folders.runs, run_id).config() for run_id in runs if run_id]

@@ -1,0 +1,1 @@
+"""An adapter is carried away: merged, as GGUF, to a hub; each export proven."""
