@@ -17,6 +17,10 @@ def main() -> None:
             from core.training.headless import train_from_file
 
             sys.exit(train_from_file(options.settings, folders))
+        if options.command == "export":
+            from core.export.headless import export_run
+
+            sys.exit(export_run(options.run, options.to, folders))
         if options.command == "fetch":
             _fetch(options.model, folders)
         elif options.command == "elsewhere":
@@ -41,6 +45,10 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="")
     train = commands.add_parser("train", help="train from a YAML file, without a page")
     train.add_argument("settings", help="a YAML file of settings, or the name of a preset")
+    export = commands.add_parser("export", help="carry a run's model away, proven")
+    export.add_argument("run", help="a run's name, or 'last' for the newest with an adapter")
+    export.add_argument("--to", default="merged", metavar="FORM",
+                        help="adapter, merged, gguf-f16, gguf-bf16, gguf-q8_0, gguf-q4_k_m, ...")
     fetch = commands.add_parser("fetch", help="bring a model to this computer")
     fetch.add_argument("model", nargs="?", default="starter:SmolLM2-135M-Instruct")
     elsewhere = commands.add_parser("elsewhere", help="pack a run to train on another machine")
@@ -68,6 +76,7 @@ def _take_elsewhere(what: str, target: Path, folders: Folders) -> None:
 
 def serve(options: argparse.Namespace, folders: Folders) -> None:
     """The page, until it is interrupted; runs at work go on without it."""
+    from core.export.exports import Exports
     from core.process import Process
     from core.training.archive import Archive
     from core.training.metrics import Reader
@@ -83,9 +92,11 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
         why = "A run starts and needs the device."
         return " ".join(filter(None, (chat.make_room(why), examiner.make_room(why))))
 
+    exports = Exports(folders, Process("core.export.work:Exporter", folders, "export process"))
     services = Services(
         folders, Process("core.desk:Desk", folders, "desk process"), chat,
-        Queue(folders, before_start=make_room), reader, Archive(folders, reader), examiner)
+        Queue(folders, before_start=make_room), reader, Archive(folders, reader), examiner,
+        exports)
     launch.serve(services, port=options.port, window=options.window,
                  open_browser=not options.no_browser)
 

@@ -32,6 +32,10 @@ class Folders:
         return self.home / "presets"
 
     @property
+    def exports(self) -> Path:
+        return self.home / "exports"
+
+    @property
     def temporary(self) -> Path:
         return self.home / "tmp"
 
@@ -42,7 +46,7 @@ class Folders:
     def make(self) -> "Folders":
         """Create the data folders, readable by their owner only."""
         for folder in (self.home, self.runs, self.models, self.uploads, self.presets,
-                       self.temporary, self.trash):
+                       self.exports, self.temporary, self.trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self
 

@@ -13,7 +13,7 @@ from core.model.catalog import load_catalog
 from core.presets import DEFAULT, list_presets, load_preset
 from core.training import trash
 from core.training.run import Run, find_run
-from ui import evaluation_view, sampling
+from ui import evaluation_view, exporting, sampling
 from ui.services import Services, friendly
 
 
@@ -78,6 +78,7 @@ def add(services: Services) -> None:
                      run_metrics, stop_training, resume_training, list_runs, remove_run):
         gr.api(friendly(endpoint), api_name=endpoint.__name__, concurrency_limit=8)
     _add_talking(services)
+    exporting.add(services)
     _add_judging(services)
 
 

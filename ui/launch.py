@@ -16,7 +16,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from core.errors import UserError
-from ui import page, theme
+from ui import endpoint, page, theme
 from ui.guard import Guard
 from ui.services import Services
 
@@ -38,7 +38,7 @@ def start(services: Services, port: int) -> tuple[gr.Blocks, str]:
         pwa=True, max_file_size=UPLOAD_LIMIT, theme=theme.theme(), footer_links=["settings"],
         css_paths=[services.folders.assets / name for name in ("style.css", "runs.css")],
         favicon_path=services.folders.assets / "logo.svg",
-        app_kwargs={"middleware": [Middleware(Guard)]})
+        app_kwargs={"middleware": [Middleware(Guard)], "routes": [endpoint.mount(services)]})
     services.queue.start()
     return blocks, url
 
@@ -60,6 +60,7 @@ def serve(services: Services, port: int, window: bool, open_browser: bool) -> No
         if blocks is not None:
             blocks.close(verbose=False)
         services.queue.close()
+        services.exports.close()
         services.desk.stop()
         services.chat.stop()
         services.examiner.stop()

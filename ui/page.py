@@ -14,7 +14,7 @@ from core.model.catalog import load_catalog
 from ui import api, words
 from ui.form import Form
 from ui.services import Services, friendly
-from ui.tabs import chat, compare, data, evaluate, model, runs, settings, train
+from ui.tabs import chat, compare, data, evaluate, export, model, runs, settings, train
 
 # Settings whose change changes what a row looks like, or which rows there are.
 PREVIEWED = set(data.SHOWN)
@@ -45,6 +45,7 @@ def build(services: Services) -> gr.Blocks:
                 compare_tab = compare.draw(services)
             with gr.Tab("Evaluate", id="evaluate") as evaluate_page:
                 evaluate_tab = evaluate.draw(services)
+            export.add(form, services)
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw(services)
 

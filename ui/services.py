@@ -10,6 +10,7 @@ import gradio as gr
 
 from core.config import Config
 from core.errors import UserError
+from core.export.exports import Exports
 from core.files import Folders, write_json
 from core.presets import DEFAULT, load_preset
 from core.process import Process
@@ -23,7 +24,8 @@ from core.training.run import Run, list_runs
 @dataclass(frozen=True)
 class Services:
     """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs, `archive`
-    knows all runs at a glance, `reader` what each has measured, `examiner` judges models."""
+    knows all runs at a glance, `reader` what each has measured, `examiner` judges models,
+    `exports` makes exports one at a time."""
 
     folders: Folders
     desk: Process
@@ -32,6 +34,7 @@ class Services:
     reader: Reader
     archive: Archive
     examiner: Process
+    exports: Exports
 
     def runs(self) -> list[Run]:
         return list_runs(self.folders.runs)

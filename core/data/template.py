@@ -130,6 +130,16 @@ def _turn_end(tokenizer: Any) -> str:
     return text.rpartition(mark)[2].rstrip()
 
 
+def learned_end(tokenizer: Any) -> int | None:
+    """The token that ends an answer as training teaches it: the template's end of a turn where it
+    is one token, else the tokenizer's end of a text."""
+    try:
+        ids = tokenizer(_turn_end(tokenizer), add_special_tokens=False)["input_ids"]
+    except (TemplateError, ValueError):
+        ids = []
+    return ids[0] if len(ids) == 1 else tokenizer.eos_token_id
+
+
 def _ends_with_special(text: str, tokenizer: Any) -> bool:
     return any(text.endswith(token) for token in special_texts(tokenizer))
 

@@ -13,7 +13,12 @@ tags: [lora, tunedesk]
 
 A LoRA adapter for `{base_model}`, trained with TuneDesk.
 
-| | |
+{facts}
+All settings are in `config.yaml` of the run's folder. The licence of the base model and of the
+data set apply to what is made from them. It was measured on held-out rows of the same data set
+only; what it does elsewhere wasn't measured.
+"""
+FACTS = """| | |
 |---|---|
 | data set | {dataset} (layout {layout}) |
 | training rows | {rows} ({learned} learned tokens in {tokens}) |
@@ -22,20 +27,21 @@ A LoRA adapter for `{base_model}`, trained with TuneDesk.
 | learning rate | {learning_rate:g}, {scheduler} |
 | epochs, batch | {epochs:g}, {batch} x {accumulation} |
 | trained on | {device}, {precision}, base weights {weights} |
-
-All settings are in `config.yaml` of the run's folder. The licence of the base model and of the
-data set apply to what is made from them. It was measured on held-out rows of the same data set
-only; what it does elsewhere wasn't measured.
 """
 
 
 def model_card(run: Run, config: Config) -> str:
     """Markdown with a YAML head, as the Hugging Face hub reads it."""
+    return CARD.format(base_model=config.base_model.removeprefix("starter:"), name=run.id,
+                       facts=model_facts(run, config))
+
+
+def model_facts(run: Run, config: Config) -> str:
+    """What was learned, from what and with which effect, as a Markdown table."""
     train = run.facts("data").get("train", {})
     environment = run.facts("environment")
     losses = run.effect()
-    return CARD.format(
-        base_model=config.base_model.removeprefix("starter:"), name=run.id,
+    return FACTS.format(
         dataset=config.dataset, layout=run.facts("data").get("layout", ""),
         rows=train.get("used_rows", "?"), learned=train.get("learned_tokens", "?"),
         tokens=train.get("tokens", "?"),
