@@ -181,7 +181,7 @@ function drawChart() {
     ...xTicks.map((v) => svg("text", "", { x: x(v), y: height - 5, "text-anchor": "middle" }, number(v))),
     svg("text", "td-axis", { x: 0, y: 11 }, say(chart.axis)),
     svg("text", "td-axis", { x: area.left - 16, y: height - 5, "text-anchor": "end" }, say("Step")),
-    ...shown.map((line) => svg("path", `td-line td-line-${line.key}`, { d: path(line.points, x, y) })),
+    ...shown.map((line) => svg("path", `td-curve td-line-${line.key}`, { d: path(line.points, x, y) })),
     ...shown.filter((line) => line.key === "eval" || line.points.length === 1)
       .flatMap((line) => line.points.filter((p) => usable(p[1])).map(([step, value]) =>
         svg("circle", `td-dot td-line-${line.key}`, { cx: x(step), cy: y(value), r: 3.5 }))),

@@ -149,3 +149,14 @@ def test_no_name_stands_for_two_things_in_scripts_that_are_joined(scripts):
     text = "".join((ROOT / "assets" / name).read_text(encoding="utf-8") for name in scripts)
     names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE)
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("sheet", ["style.css", "runs.css"])
+def test_no_class_of_the_style_is_described_twice(sheet):
+    """Two views that use one name spoil each other's layout."""
+    text = re.sub(r"/\*.*?\*/", "", (ROOT / "assets" / sheet).read_text(encoding="utf-8"),
+                  flags=re.DOTALL)
+    outside = re.sub(r"@[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", text)
+    selectors = re.findall(r"([^{}]+)\{[^{}]*\}", outside)
+    names = [" ".join(each.split()) for each in selectors]
+    assert sorted(names) == sorted(set(names))

@@ -56,9 +56,9 @@ def meter(answer: dict[str, Any], context: int) -> str:
     if not context:
         return words.line(f"{used:,} tokens of context.")
     share = min(1.0, used / context)
-    level = "td-room-full" if share > 0.9 else ""
-    return (f'<div class="td-room {level}" role="meter" aria-label="Context" aria-valuemin="0" '
-            f'aria-valuemax="{context}" aria-valuenow="{used}"><span class="td-room-bar">'
+    level = "td-context-full" if share > 0.9 else ""
+    return (f'<div class="td-context {level}" role="meter" aria-label="Context" aria-valuemin="0" '
+            f'aria-valuemax="{context}" aria-valuenow="{used}"><span class="td-context-bar">'
             f'<i style="width:{share:.1%}"></i></span>'
             f"<span>{used:,} of {context:,} tokens of context</span></div>")
 
