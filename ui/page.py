@@ -49,19 +49,6 @@ def build(services: Services) -> gr.Blocks:
             with gr.Tab("Runs", id="runs") as runs_page:
                 runs_tab = runs.draw(services)
 
-        def on_settings_changed(*values: Any) -> list[Any]:
-            raw = form.raw(values)
-            services.keep_draft(raw)
-            chips_now = _header(logo, _chips(raw, services))
-            try:
-                about = services.desk.call("describe", settings=raw)
-                file = services.folders.temporary / "settings.yaml"
-                file.write_text(Config.parse(raw).to_yaml(), encoding="utf-8")
-            except UserError as error:
-                return [chips_now, words.error_note(error), gr.skip(), gr.skip()]
-            return [chips_now, words.line(_in_words(raw, about)),
-                    gr.update(choices=[*TARGET_PRESETS, *about["modules"]]), str(file)]
-
         def on_start_clicked(*values: Any) -> list[Any]:
             waiting = services.queue.active()
             run = services.start(form.raw(values))
@@ -75,7 +62,7 @@ def build(services: Services) -> gr.Blocks:
             found = services.queue.active() or services.runs()
             return [*form.show(services.draft()), *train.watch(found[0].id if found else "")]
 
-        changed = {"fn": on_settings_changed, "inputs": form.widgets,
+        changed = {"fn": _settings_teller(form, services, logo), "inputs": form.widgets,
                    "outputs": [chips, summary, form["target_modules"], settings_tab.export],
                    "show_progress": "hidden", "api_visibility": "private"}
         previewed = data.connect(data_tab, form, services)
@@ -104,6 +91,24 @@ def build(services: Services) -> gr.Blocks:
             loaded = loaded.then(**event)
         api.add(services)
     return page
+
+
+def _settings_teller(form: Form, services: Services, logo: str) -> Callable:
+    """The event that tells what the settings come to: header, summary, layer names, YAML file."""
+    def on_settings_changed(*values: Any) -> list[Any]:
+        raw = form.raw(values)
+        services.keep_draft(raw)
+        chips_now = _header(logo, _chips(raw, services))
+        try:
+            about = services.desk.call("describe", settings=raw)
+            file = services.folders.temporary / "settings.yaml"
+            file.write_text(Config.parse(raw).to_yaml(), encoding="utf-8")
+        except UserError as error:
+            return [chips_now, words.error_note(error), gr.skip(), gr.skip()]
+        return [chips_now, words.line(_in_words(raw, about)),
+                gr.update(choices=[*TARGET_PRESETS, *about["modules"]]), str(file)]
+
+    return on_settings_changed
 
 
 def _look_up(page: gr.Tab, refresh: Callable, services: Services, chosen: list) -> None:

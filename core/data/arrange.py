@@ -25,7 +25,7 @@ def arrange(main: Source, config: Config, folders: Folders, open_other: OpenOthe
     and split. Filters and repeated rows come first, so that the numbers of rows a person asked for
     are those that are learned; changed copies come last, so that none is ever held out."""
     chosen = choose.chosen(main.train, _bare(main), config, on_progress)
-    notes = list(chosen.notes)
+    notes = [*main.notes, *chosen.notes]
     if _evaluated_elsewhere(config):
         held_out, read_held_out = _held_out_elsewhere(main, config, open_other)
         kept = choose.without_leaks(chosen.rows, _bare(main), held_out, read_held_out, config,

@@ -59,7 +59,7 @@ def test_runs_are_searched_compared_and_their_differences_told(page, kept):
     table = page.locator(".td-differences")
     expect(table).to_contain_text("Rank r")
     expect(table).not_to_contain_text("Learning rate")
-    expect(page.locator(".td-runs .td-plot path.td-line")).to_have_count(2)
+    expect(page.locator(".td-runs .td-plot path.td-curve")).to_have_count(2)
 
 
 def test_a_run_gets_tags_and_a_note_and_lends_its_settings(page, kept):

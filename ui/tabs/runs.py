@@ -171,7 +171,7 @@ def _open(services: Services, asked: dict[str, Any]) -> str:
 def _import(services: Services, asked: dict[str, Any]) -> str:
     if not str(asked["source"]).strip():
         raise UserError("No path was typed.", "Type the path of a run's folder or zip file.")
-    return f"Taken in as '{incoming.import_run(asked['path'], services.folders).id}'."
+    return f"Taken in as '{incoming.import_run(asked['source'], services.folders).id}'."
 
 
 ACTS: dict[str, Callable[[Services, dict[str, Any]], str]] = {
