@@ -52,6 +52,13 @@ def test_a_frame_writes_what_the_template_writes(name, tokenizers, messages):
     assert framed is None or framed == segments(messages, tokenizer)
 
 
+def test_a_turn_that_a_template_puts_elsewhere_is_written_there(tokenizers):
+    messages = [{"role": role, "content": words} for role, words in (
+        ("user", "Is snow white?"), ("system", "Be brief."), ("assistant", "Yes."))]
+    tokenizer = tokenizers["glm4_0414"]  # it puts system turns first
+    assert frames_of(tokenizer).framed(messages) == segments(messages, tokenizer)
+
+
 def test_usual_dialogues_of_each_family_need_no_rendering(family, tokenizers):
     messages = [{"role": "user", "content": "Is snow white?"},
                 {"role": "assistant", "content": "Yes, it is."}]
