@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.browser
 	$(BIN)/python app.py --data-folder $(TEST_HOME) fetch
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-all: ARGS += -m "not gpu"
 test-all: test
