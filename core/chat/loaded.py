@@ -86,11 +86,16 @@ class Loaded:
         if isinstance(self.model, PeftModel) and peft_name in self.model.peft_config:
             self.model.delete_adapter(peft_name)
 
+    def peft_name(self, name: str) -> str:
+        """Peft's own name for an adapter, which it has read by then."""
+        if name not in self.adapters:
+            self._read_by_peft(self.folders[name], name)
+        return self.adapters[name]
+
     @contextmanager
     def using(self, name: str) -> Iterator[Any]:
         """The model with this adapter on, computed by peft, or with all off for BASE."""
-        if name != BASE and name not in self.adapters:
-            self._read_by_peft(self.folders[name], name)
+        peft_name = "" if name == BASE else self.peft_name(name)
         _put(self.biases.get(name, []))
         if not isinstance(self.model, PeftModel):
             yield self.model
@@ -98,8 +103,8 @@ class Loaded:
             with self.model.disable_adapter():
                 yield self.model
         else:
-            if self.model.active_adapter != self.adapters[name]:
-                self.model.set_adapter(self.adapters[name], inference_mode=True)
+            if self.model.active_adapter != peft_name:
+                self.model.set_adapter(peft_name, inference_mode=True)
             yield self.model
 
 

@@ -39,9 +39,9 @@ def merge(wanted: list[str], weights: list[float], way: str, folders: Folders) -
         loaded.add(contestant.adapter, contestant.id)
     made = runs.create(config, folders.runs)
     try:
-        _mix(loaded, [loaded.adapters[c.id] for c in contestants], weights, way, made.folder)
+        _mix(loaded, [loaded.peft_name(c.id) for c in contestants], weights, way, made.folder)
     except (ValueError, RuntimeError, KeyError) as error:
-        runs.delete_run(made)
+        shutil.rmtree(made.folder)
         raise UserError(f"These adapters can't be merged by '{way}': {error}",
                         "Adapters of different rank merge by 'cat' only; DoRA's not at all."
                         ) from error

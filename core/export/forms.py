@@ -37,7 +37,8 @@ class Form:
     tool_kind: str = field(default="")
 
 
-# Measured on the tuned starter model (bench/README.md) with room for other models.
+# Merged and q8_0 were measured on a tuned starter model (bench/README.md); the other bounds are
+# estimates. All leave room for other models.
 EXACT = Bounds(1e-5, 1e-6, 0.01, 0.999, 0.999)
 ROUNDED = Bounds(0.02, 0.002, 2.0, 0.95, 0.8)
 EIGHT_BIT = Bounds(0.04, 0.006, 3.0, 0.93, 0.7)

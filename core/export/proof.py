@@ -1,8 +1,9 @@
 """Whether an export answers as base model plus adapter do: both are asked held-out rows."""
 
 import gc
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ class Place:
         return f"{device}, {str(self.dtype).removeprefix('torch.')}"
 
 
-def questions(examples: list[Example]) -> list[Question]:
+def questions(examples: Iterable[Example]) -> list[Question]:
     """The first rows that teach something, cut so that their logits fit into memory."""
     made: list[Question] = []
     left = POSITIONS
-    for example in examples[:ROWS]:
+    for example in islice(examples, ROWS):
         learned = [i for i, label in enumerate(example.labels) if label != IGNORED and i > 0]
         positions = [i - 1 for i in learned][:max(1, left)]
         if not positions or left <= 0:
@@ -65,8 +66,8 @@ def questions(examples: list[Example]) -> list[Question]:
         left -= len(positions)
         # Of plain text, where all is learned, the first half is the question.
         asked = learned[0] if learned[0] > 1 else max(1, len(example.ids) // 2)
-        made.append(Question(example.ids[:positions[-1] + 2], min(asked, len(example.ids) - 1),
-                             positions))
+        ids = [int(token) for token in example.ids[:positions[-1] + 2]]
+        made.append(Question(ids, min(asked, len(example.ids) - 1), positions))
     return made
 
 
@@ -171,7 +172,9 @@ def compare(adapter: Seen, export: Seen, base: Seen, bounds: Bounds) -> REPORT:
                       zip(adapter.logits, export.logits, strict=True)])
     # An export that forgot the adapter is as far from it as the base model is.
     limit = min(bounds.mean_kl, max(bounds.rounding, effect / 4))
+    finite = torch.cat([each.isfinite().all(-1) for each in export.logits])
     checks = [
+        _check("Finite numbers", float(finite.float().mean()), 1.0, "share", at_most=False),
         _check("Mean KL divergence", float(kl.mean()), limit, "nats", at_most=True),
         _check("Largest logit difference", float(difference.max()), bounds.largest_logit, "",
                at_most=True),

@@ -28,20 +28,23 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tuned_home(tiny_model: Path, verdicts: Path, tmp_path_factory: pytest.TempPathFactory
-               ) -> Folders:
-    """A data folder with one run that has learned most of the verdicts."""
+def tuned(tiny_model: Path, verdicts: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Run:
+    """A run that has learned most of the verdicts, with its last checkpoint."""
     folders = Folders(tmp_path_factory.mktemp("home") / "home", ROOT / "assets").make()
     config = Config(dataset=str(verdicts), base_model=str(tiny_model), base_weights="32bit",
                     precision="fp32", eval_rows=32, max_length=128, batch_size=16, epochs=6,
-                    lora_dropout=0.0, learning_rate=1e-2, save_every="epoch", sample_answers=3)
-    engine.train(run.create(config, folders.runs), folders)
-    return folders
+                    lora_dropout=0.0, learning_rate=1e-2, save_every="epoch", save_total_limit=1,
+                    sample_answers=3)
+    made = run.create(config, folders.runs)
+    engine.train(made, folders)
+    assert made.last_checkpoint()
+    return made
 
 
-@pytest.fixture
-def tuned(tuned_home: Folders) -> run.Run:
-    return run.list_runs(tuned_home.runs)[0]
+@pytest.fixture(scope="session")
+def tuned_home(tuned: run.Run) -> Folders:
+    """The data folder in which it lies; other tests may add runs of theirs."""
+    return Folders(tuned.folder.parents[1], ROOT / "assets")
 
 
 @pytest.fixture

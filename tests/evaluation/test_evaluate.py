@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +22,8 @@ SMALL = {"rows": 32, "written": 4, "max_new_tokens": 4}
 
 
 @pytest.fixture(scope="session")
-def evaluation(tuned_home):
-    found = run.list_runs(tuned_home.runs)[-1]
-    last = list(evaluate(Request((found.id, f"{found.id}@{_checkpoint(found)}"),
+def evaluation(tuned, tuned_home):
+    last = list(evaluate(Request((tuned.id, f"{tuned.id}@{_checkpoint(tuned)}"),
                                  group_column="who", pattern="^y", **SMALL), tuned_home))[-1]
     return last["evaluation"]
 
@@ -172,7 +172,7 @@ def test_adapters_are_merged_in_every_way(tuned, tuned_home, way):
     mixed = merge([tuned.id, f"{tuned.id}@{_checkpoint(tuned)}"], [0.7, 0.3], way, tuned_home)
     assert mixed.status().state == "finished"
     assert (mixed.adapter / "adapter_model.safetensors").is_file()
-    run.delete_run(mixed)
+    shutil.rmtree(mixed.folder)
 
 
 def test_the_exact_sum_of_an_adapter_with_itself_is_itself(tuned, tuned_home):
@@ -183,7 +183,7 @@ def test_the_exact_sum_of_an_adapter_with_itself_is_itself(tuned, tuned_home):
                                   fairness=False), tuned_home))[-1]["evaluation"]
     base, own, mixture = (v["value"] for v in numbers(found)["loss"]["values"])
     assert mixture == pytest.approx(own, abs=0.02) and mixture < base
-    run.delete_run(mixed)
+    shutil.rmtree(mixed.folder)
 
 
 def test_a_chain_of_runs_tells_what_each_stage_forgot(tuned, tuned_home, tmp_path):
@@ -203,4 +203,4 @@ def test_a_chain_of_runs_tells_what_each_stage_forgot(tuned, tuned_home, tmp_pat
     base, first, last = found["loss"]
     assert first[0] < base[0] and last[1] < first[1]
     assert found["forgotten"][0] == pytest.approx(last[0] - first[0]) and found["forgotten"][1] == 0
-    run.delete_run(second)
+    shutil.rmtree(second.folder)

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from core.files import read_json_lines
 from core.training import engine, run
 from core.training.adversarial import adversarial
+from core.training.metrics import Reader
 from core.training.overfitting import overfitting
 from ui import run_view
 
@@ -37,7 +38,7 @@ def test_the_warning_is_on_the_page_of_the_run(quick, folders):
     work = run.create(quick, folders.runs)
     for record in records(FALLING, [3, 2, 1.5, 1.8, 2.2]):
         work.append_metrics(record)
-    assert "overfits" in run_view.view(work, "")["notices"][0]
+    assert "overfits" in str(run_view.view(work, "", Reader())["warnings"])
 
 
 def test_held_out_prompts_are_answered_at_each_evaluation(quick, folders):
@@ -49,7 +50,7 @@ def test_held_out_prompts_are_answered_at_each_evaluation(quick, folders):
     assert all(each["prompt"] and each["answer"] for each in told)
     shares = [r for r in work.metrics() if "exact_answers" in r]
     assert [r["step"] for r in shares] == steps
-    assert run_view.view(work, "")["samples"][0]["step"] == steps[-1]
+    assert run_view.view(work, "", Reader())["samples"][0]["step"] == steps[-1]
 
 
 @pytest.mark.parametrize("stop_on", ["token accuracy", "exact answers"])
