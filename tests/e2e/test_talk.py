@@ -10,19 +10,23 @@ from peft import LoraConfig, get_peft_model
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.chat.generate import end_tokens
 from core.files import default_folders
 from core.presets import DEFAULT, load_preset
 from core.training import run as runs
 from tests.conftest import make_model
-from tests.e2e.conftest import App, open_tab, wait_until
-
-SLOW = 120_000  # a machine that does other work too
+from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab, wait_until
 
 
 def reasoning_model(folder):
-    """Random weights, no end of turn in sight, a template that begins '<think>'."""
-    make_model(folder, eos_token_id=599, max_position_embeddings=8192)
+    """Random weights that never end a turn by themselves, a template that begins '<think>'."""
+    make_model(folder, tie_word_embeddings=False, max_position_embeddings=8192)
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(4)  # some token is always far above the zero of an end
+        model.lm_head.weight[list(end_tokens(model, tokenizer))] = 0
+    model.save_pretrained(folder)
     tokenizer.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
     tokenizer.save_pretrained(folder)
     return folder
@@ -66,9 +70,9 @@ def set_slider(page, name: str, value: str) -> None:
 def chat(app, browser):
     """One page for all: a visitor who talks on."""
     page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-    page.set_default_timeout(SLOW)
+    page.set_default_timeout(DEADLINE_SECONDS * 1000)
     page.goto(app.url)
-    expect(page.locator("#summary")).to_contain_text("parameters", timeout=SLOW)
+    expect(page.locator("#summary")).to_contain_text("parameters")
     yield page
     page.context.close()
 
@@ -78,9 +82,9 @@ def test_an_answer_streams_its_reasoning_folds_and_stop_keeps_what_was_said(chat
     chat.get_by_role("button", name="How to answer").first.click()
     set_slider(chat, "chat-max-new-tokens", "8000")
     send(chat, "What colour has snow?")
-    expect(chat.locator("#chat")).to_contain_text("Reasoning", timeout=SLOW)
+    expect(chat.locator("#chat")).to_contain_text("Reasoning")
     chat.locator("#chat-answer-now").click()
-    expect(chat.locator("#chat-answer-now")).to_be_hidden(timeout=SLOW)
+    expect(chat.locator("#chat-answer-now")).to_be_hidden()
     expect(chat.locator("#chat")).to_contain_text(re.compile(r"\d+ tokens, [\d.]+ s"))
     chat.locator("#chat-stop").click()
     expect(chat.locator("#chat-status")).to_contain_text("Stopped")
@@ -105,17 +109,17 @@ def test_a_retry_begins_a_branch_and_undo_gives_the_message_back(chat):
     chat.locator("#chat-clear").click()
     set_slider(chat, "chat-max-new-tokens", "16")
     send(chat, "Hello")
-    expect(chat.locator("#chat-status")).to_contain_text("cut at its length", timeout=SLOW)
+    expect(chat.locator("#chat-status")).to_contain_text("cut at its length")
     chat.locator("#chat").get_by_role("button", name="Retry").last.click()
-    expect(chat.locator("#chat-branch")).to_be_visible(timeout=SLOW)
-    expect(chat.locator("#chat-stop")).to_be_disabled(timeout=SLOW)
+    expect(chat.locator("#chat-branch")).to_be_visible()
+    expect(chat.locator("#chat-stop")).to_be_disabled()
     chat.locator("#chat").get_by_role("button", name="Undo").last.click()
     expect(chat.locator("#chat-message textarea")).to_have_value("Hello")
 
 
 def test_two_models_are_compared_blind_voted_on_and_reported(app, chat):
     open_tab(chat, "Compare")
-    expect(chat.locator("#compare-models")).to_contain_text("film-reviews", timeout=SLOW)
+    expect(chat.locator("#compare-models")).to_contain_text("film-reviews")
     chat.get_by_role("button", name="How to answer").last.click()
     set_slider(chat, "compare-max-new-tokens", "16")
     chat.locator("#compare-prompt textarea").fill("What colour has coal?")
@@ -123,7 +127,7 @@ def test_two_models_are_compared_blind_voted_on_and_reported(app, chat):
     chat.locator("#compare-send").click()
     cards = [chat.locator(f"#compare-card-{i}") for i in (0, 1)]
     for card, letter in zip(cards, "AB", strict=True):
-        expect(card.locator(".td-answer")).to_have_attribute("data-state", "done", timeout=SLOW)
+        expect(card.locator(".td-answer")).to_have_attribute("data-state", "done")
         expect(card.locator("h3")).to_have_text(letter)
     chat.locator("#vote-a").click()
     expect(chat.locator("#compare-votes")).to_contain_text("may still be chance")
@@ -140,9 +144,9 @@ def test_one_column_is_stopped_while_the_other_goes_on(chat):
     chat.locator("#compare-blind input").uncheck()
     set_slider(chat, "compare-max-new-tokens", "8000")
     chat.locator("#compare-send").click()
-    expect(chat.locator("#compare-end-0")).to_be_enabled(timeout=SLOW)
+    expect(chat.locator("#compare-end-0")).to_be_enabled()
     chat.locator("#compare-end-0").click()
-    expect(chat.locator("#compare-card-0")).to_contain_text("stopped", timeout=SLOW)
+    expect(chat.locator("#compare-card-0")).to_contain_text("stopped")
     chat.locator("#compare-stop").click()
     expect(chat.locator("#compare-stop")).to_be_disabled()
 
@@ -153,6 +157,6 @@ def test_many_prompts_fill_a_table(app, chat):
     chat.get_by_role("button", name="Many prompts in one go").click()
     chat.locator("#many-prompts textarea").fill("one\ntwo\nthree")
     chat.locator("#many-start").click()
-    expect(chat.locator("#many-status")).to_contain_text("3 prompts answered", timeout=SLOW)
+    expect(chat.locator("#many-status")).to_contain_text("3 prompts answered")
     assert chat.locator("#many-table tbody tr").count() == 3
     wait_until(lambda: "three" in (app.home / "tmp" / "comparison.md").read_text())

@@ -74,7 +74,7 @@ def draw(services: Services) -> ChatTab:
         teach = gr.Button("Teach this", elem_id="chat-teach", min_width=120, scale=0)
         branch = gr.Dropdown([], label="Branch", elem_id="chat-branch", visible=False, scale=2,
                              min_width=240, info="Each retry or edit begins one.")
-        export = gr.DownloadButton("Save as JSON", elem_id="chat-export", min_width=130, scale=0)
+        export = gr.DownloadButton("Save as JSON", elem_id="chat-export", min_width=150, scale=0)
         load = gr.UploadButton("Open a JSON", file_types=[".json"], elem_id="chat-load",
                                min_width=130, scale=0)
     return ChatTab(who, talk, kept, ticket, meter, status, message, send, stop, answer_now, clear,
@@ -111,10 +111,12 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
     sent = [tab.send.click(on_send, [tab.message, *inputs], **event),
             tab.message.submit(on_send, [tab.message, *inputs], **event),
             tab.talk.retry(on_retry, inputs, **event), tab.talk.edit(on_edit, inputs, **event)]
-    tab.stop.click(lambda raw: [_file(talks.from_json(raw), services), words.note("Stopped."),
-                                gr.update(interactive=False), gr.update(visible=False)],
-                   tab.kept, [tab.export, tab.status, tab.stop, tab.answer_now], cancels=sent,
-                   api_visibility="private")
+    # Shown in a step of its own: what the answer still sends would write over it.
+    tab.stop.click(lambda: None, None, None, cancels=sent, api_visibility="private").then(
+        lambda raw: [_file(talks.from_json(raw), services), words.note("Stopped."),
+                     gr.update(interactive=False), gr.update(visible=False)],
+        tab.kept, [tab.export, tab.status, tab.stop, tab.answer_now], show_progress="hidden",
+        api_visibility="private")
     tab.answer_now.click(lambda ticket: services.chat.call("tell", ticket=ticket, column=0,
                                                            wish="answer") and None,
                          tab.ticket, None, api_visibility="private")
@@ -187,17 +189,21 @@ def _answer(conversation: Conversation, asked: list[dict[str, str]], message: st
             "answer", settings=form.raw(settings), runs=[who or ""],
             messages=sampling.conversation(how[-1], asked), sampling=chosen, ticket=ticket,
             gpu_is_taken=sampling.gpu_is_taken(services))
+        thinks = False
         for answer in answers:
             if "phase" in answer:
                 yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 4]
                 continue
             one = answer["answers"][0]
+            # Sent only where it changes: this runs many times a second.
+            answer_now = gr.skip() if one["thinks"] == thinks else gr.update(visible=not thinks)
+            thinks = one["thinks"]
             said = {"role": "assistant", "content": one["text"],
                     "note": talk_view.thought_words(one)}
             shown = base.shown_as([*asked, said])
             yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
                    words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
-                   gr.skip(), gr.update(visible=one["thinks"]), gr.skip()]
+                   gr.skip(), answer_now, gr.skip()]
     except UserError as error:
         yield [*_show(conversation, services), gr.skip() if message is None else message,
                words.error_note(error), gr.skip(), off, hidden, ""]

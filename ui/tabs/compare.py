@@ -180,6 +180,7 @@ def _compare(tab: CompareTab, services: Services, form: Form, prompt: str, refer
         yield [words.phase({"phase": "Asking all"}), *_padded(blank), *[off] * MOST,
                gr.update(interactive=True), ticket, gr.update(visible=False), "", skip, skip, skip]
         answers: list[dict[str, Any]] = []
+        at_work = [False] * len(models)
         chosen = sampling.read(*how)
         for answer in services.chat.stream("answer", **call, sampling=chosen, ticket=ticket):
             if "phase" in answer:
@@ -187,7 +188,10 @@ def _compare(tab: CompareTab, services: Services, form: Form, prompt: str, refer
                 continue
             answers = answer["answers"]
             cards = [talk_view.card(title, a) for title, a in zip(titles, answers, strict=True)]
-            ends = [gr.update(interactive=not a["done"]) for a in answers]
+            # Sent only where it changes: this runs many times a second.
+            was_at_work, at_work = at_work, [not a["done"] for a in answers]
+            ends = [skip if was == grows else gr.update(interactive=grows)
+                    for was, grows in zip(was_at_work, at_work, strict=True)]
             yield [_how_answered(answer), *_padded(cards), *_padded(ends), *[skip] * 7]
         scores = services.chat.call("score", **call, answer=reference) if reference else []
         marked = against_first([talk_view.split_thought(a["text"])[1] for a in answers])
