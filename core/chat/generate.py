@@ -12,7 +12,7 @@ from core.chat.together import Together
 from core.data.template import THINK_CLOSE, THINK_OPEN
 from core.errors import UserError
 
-YIELD_SECONDS = 0.05
+YIELD_SECONDS = 0.2  # a page draws the whole text each time; faster, and it falls behind the model
 TAIL = 24  # tokens in which a stop string or the end of reasoning is looked for
 
 
