@@ -41,7 +41,7 @@ def blank(pad_token_id: int) -> Row:
 def even(rows: list[Row], shares: Shares, pad_token_id: int) -> list[Row]:
     """The rows with blank ones behind them, so that every process has as many passes. Without
     them the first rows would be measured twice."""
-    return rows + [blank(pad_token_id)] * (-len(rows) % (shares.rows * shares.processes))
+    return [*rows, *[blank(pad_token_id)] * (-len(rows) % (shares.rows * shares.processes))]
 
 
 class Dealt(Sampler[int]):
