@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from core import files
 from core.errors import UserError
 from core.files import Folders
 
@@ -70,7 +71,7 @@ def _download(requirement: str, sha256: str, into: Path, on_progress: Callable[[
     reader.start()
     try:
         while pip.poll() is None:
-            on_progress(min(1.0, _size(into) / size_bytes))
+            on_progress(min(1.0, files.size_bytes(into) / size_bytes))
             time.sleep(0.3)
     finally:
         if pip.poll() is None:
@@ -81,15 +82,3 @@ def _download(requirement: str, sha256: str, into: Path, on_progress: Callable[[
         reason = lines[-1] if lines else "it gave no reason"
         raise UserError(f"pip could not download {requirement}: {reason}",
                         "Check the network or your package index, then try again.")
-
-
-def _size(folder: Path) -> int:
-    """Bytes in a folder in which pip moves and deletes while this looks."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(place, name)).st_size
-            except OSError:
-                continue  # gone since it was listed
-    return total
