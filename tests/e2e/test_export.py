@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.files import default_folders
 from tests.conftest import make_model
-from tests.e2e.conftest import App, open_tab
+from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab
 from tests.export.made import finished_run
 
 
@@ -24,7 +24,7 @@ def page(app: App, run, browser):
     """The Export tab with the run chosen; it needs no preview."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(DEADLINE_SECONDS * 1000)
     page.goto(app.url)
     open_export(page, run)
     yield page
@@ -35,7 +35,7 @@ def open_export(page, run) -> None:
     """Clicked until it is drawn: a click before the page is wired is lost."""
     tab = page.get_by_role("tab", name="Export", exact=True)
     chosen = page.locator("#export-run input")
-    expect(tab).to_be_visible(timeout=120_000)
+    expect(tab).to_be_visible()
     for _ in range(20):
         page.get_by_role("tab", name="Runs", exact=True).click()
         open_tab(page, "Export")
@@ -49,11 +49,11 @@ def test_a_person_exports_a_run_and_sees_the_proof_pass(app: App, run, page):
     expect(page.locator("#export-proof .td-proof")).to_have_attribute("data-state", "none")
     page.locator("#export-start").click()
     expect(page.locator("#export-status .td-card")).to_have_attribute(
-        "data-state", "working", timeout=60_000)
+        "data-state", "working")
     page.reload()  # the export doesn't notice
     open_export(page, run)
     proof = page.locator("#export-proof .td-proof")
-    expect(proof).to_have_attribute("data-state", "finished", timeout=240_000)
+    expect(proof).to_have_attribute("data-state", "finished")
     expect(proof.locator(".td-pill")).to_have_attribute("data-passed", "true")
     expect(proof).to_contain_text("Mean KL divergence")
     expect(page.locator("#export-vllm")).to_contain_text("vllm serve")
@@ -62,7 +62,7 @@ def test_a_person_exports_a_run_and_sees_the_proof_pass(app: App, run, page):
 
     page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#export-delete").click()
-    expect(proof).to_have_attribute("data-state", "none", timeout=60_000)
+    expect(proof).to_have_attribute("data-state", "none")
     assert not made.exists()
 
 
@@ -70,8 +70,9 @@ def test_the_endpoint_is_switched_on_and_called(app: App, run, page):
     page.locator("#export-serve button").first.click()
     expect(page.locator("#serve-status")).to_contain_text("off")
     page.locator("#serve-on").click()
-    key = page.locator("#serve-key").inner_text(timeout=60_000)
-    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key=key, max_retries=0, timeout=240)
+    key = page.locator("#serve-key").inner_text()
+    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key=key, max_retries=0,
+                           timeout=DEADLINE_SECONDS)
     assert [model.id for model in client.models.list()] == [run]
     asked = {"model": run, "max_tokens": 12, "temperature": 0, "seed": 1,
              "messages": [{"role": "user", "content": "What colour has snow?"}]}
@@ -86,9 +87,9 @@ def test_the_endpoint_is_switched_on_and_called(app: App, run, page):
     page.reload()  # the key was shown once
     open_export(page, run)
     page.locator("#export-serve button").first.click()
-    expect(page.locator("#serve-status")).to_contain_text("It is on", timeout=60_000)
+    expect(page.locator("#serve-status")).to_contain_text("It is on")
     expect(page.locator("#serve-key")).to_have_count(0)
     page.locator("#serve-off").click()
-    expect(page.locator("#serve-status")).to_contain_text("off", timeout=60_000)
+    expect(page.locator("#serve-status")).to_contain_text("off")
     with pytest.raises(openai.PermissionDeniedError):
         client.models.list()

@@ -79,8 +79,6 @@ def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tm
         field.blur()
     tokens = page.locator(".td-tokens")
     expect(tokens).to_contain_text(re.compile("H2O|NaCl"))
-    page.get_by_role("button", name="The same row as a dialogue").click()
-    expect(page.locator("#messages")).to_contain_text(re.compile("H2O|NaCl"))
 
 
 def test_a_port_in_use_is_passed_over(app: App, tmp_path):

@@ -11,9 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from core.config import Config
 from core.files import Folders
 from core.training.run import Run, Status, create
-from tests.e2e.conftest import ROOT, App, open_tab, wait_until
+from tests.e2e.conftest import DEADLINE_SECONDS, ROOT, App, open_tab, wait_until
 
-expect.set_options(timeout=60_000)  # a state is waited for, however busy the machine
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def page(kept, app: App, browser: Browser) -> Iterator[Page]:
     """The Runs tab; it needs nothing of what the other tabs wait for."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     opened = context.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(DEADLINE_SECONDS * 1000)
     opened.goto(app.url)
     open_tab(opened, "Runs")
     expect(opened.locator(".td-runs")).to_have_attribute("data-unread", "0")
@@ -105,9 +104,9 @@ def test_a_grid_waits_in_line_is_moved_held_edited_and_cancelled(app, page, kept
     page.locator("#grid-lora_r textarea, #grid-lora_r input").fill("2, 6")
     page.locator("#grid-start").click()
     line = page.locator(".td-line-list li")
-    expect(line).to_have_count(4, timeout=60_000)
+    expect(line).to_have_count(4)
     waiting = line.filter(has_text="queued")
-    expect(waiting).to_have_count(3, timeout=60_000)
+    expect(waiting).to_have_count(3)
     last = waiting.nth(2).locator(".td-link").inner_text()
     waiting.nth(2).get_by_label("Move up").click()
     expect(waiting.nth(1)).to_contain_text(last)
@@ -115,8 +114,8 @@ def test_a_grid_waits_in_line_is_moved_held_edited_and_cancelled(app, page, kept
     expect(page.locator("#runs-save-edited")).to_be_visible()
     expect(line.filter(has_text="held")).to_contain_text(last)
     page.locator("#runs-save-edited").click()
-    expect(page.locator("#runs-said")).to_contain_text("new settings", timeout=60_000)
+    expect(page.locator("#runs-said")).to_contain_text("new settings")
     for left in (3, 2, 1, 0):
         name = "Cancel" if left else "Stop and save"
         line.last.get_by_role("button", name=name).click()
-        expect(line).to_have_count(left, timeout=90_000)
+        expect(line).to_have_count(left)
