@@ -14,7 +14,6 @@ from core.training.run import Run, Status, create
 from tests.e2e.conftest import DEADLINE_SECONDS, ROOT, App, open_tab, wait_until
 
 
-
 @pytest.fixture(scope="module")
 def kept(app: App) -> list[Run]:
     """Runs of another time, in the app's folder."""
