@@ -1,6 +1,7 @@
 """TuneDesk: fine-tune a language model on your own data by clicking. `python app.py --help`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -84,6 +85,9 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
     from ui import launch
     from ui.services import Services
 
+    # A service manager ends it as Ctrl+C does, also where Ctrl+C was switched off (a background job).
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     reader = Reader()
     chat = Process("core.chat.talk:Talk", folders, "chat process")
     examiner = Process("core.evaluation.examiner:Examiner", folders, "evaluation process")

@@ -217,11 +217,15 @@ def test_a_look_that_nobody_asks_for_ends_and_begins_anew(
     monkeypatch.setattr(room.audit, "audit", lambda *_: [])
     monkeypatch.setattr(room.summary, "shown", lambda *_: {})
     config = Config(dataset=str(colours))
+
+    def rests() -> bool:
+        return not any(look.at_work for look in data_room._looks.values())
+
     ask(data_room, config, tokenizer)
-    wait_for(lambda: begun and not any(look.at_work for look in data_room._looks.values()),
-             "the work ended")
+    wait_for(lambda: begun and rests(), "the work ended")
     ask(data_room, config, tokenizer)
     wait_for(lambda: len(begun) == 2, "it began anew")
+    wait_for(rests, "it ended again, before the patches do")
 
 
 def test_a_change_of_the_max_length_opens_nothing_again(data_room, colours, monkeypatch):

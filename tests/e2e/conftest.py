@@ -49,7 +49,7 @@ class App:
         assert found, f"the app didn't start; it said {line!r}"
         self.url = found.group()
 
-    def end(self, how: int = signal.SIGINT) -> None:
+    def end(self, how: int = signal.SIGTERM) -> None:
         if self.process and self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(timeout=DEADLINE_SECONDS)
