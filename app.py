@@ -85,7 +85,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
     from ui import launch
     from ui.services import Services
 
-    # A service manager ends it as Ctrl+C does, also where Ctrl+C was switched off (a background job).
+    # A service manager ends it as Ctrl+C does, even where Ctrl+C was switched off (a job behind &).
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     reader = Reader()

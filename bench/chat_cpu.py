@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from core.chat import generate
 from core.chat.generate import Sampling, stream
 from core.chat.loaded import BASE, Loaded
-from core.data.tokenize import encode_prompt
+from core.data.tokens.tokenize import encode_prompt
 from core.files import default_folders
 from core.model import hub
 from core.model.catalog import STARTER

@@ -9,7 +9,7 @@ import torch
 from core.chat.generate import Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.data import build
-from core.data.tokenize import encode, encode_prompt
+from core.data.tokens.tokenize import encode, encode_prompt
 from core.files import default_folders
 from core.model import hub, load
 from core.model.hardware import choose_formats, find_device

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 
 from core.config import Config
-from core.data import build, preview
-from core.data.plain import with_template
+from core.data import build
+from core.data.looking import preview
+from core.data.tokens.plain import with_template
 from core.files import Folders, default_folders
 from core.model import hub
 from core.model.load import load_tokenizer
@@ -91,7 +92,7 @@ def _compare(title: str, config: Config, folders: Folders, tokenizer) -> None:
 
 
 def _framed(opened, tokenizer) -> Iterator[str]:
-    from core.data.frames import frames_of
+    from core.data.tokens.frames import frames_of
 
     frames = frames_of(tokenizer)
     for row in opened.train:

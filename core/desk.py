@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from core.config import Config
-from core.data import audit, preview
-from core.data.plain import with_template
-from core.data.room import Cancelled, DataRoom, search, template_words
-from core.data.survey import survey
+from core.data.looking import audit, preview
+from core.data.looking.room import Cancelled, DataRoom, search, template_words
+from core.data.looking.survey import survey
+from core.data.tokens.plain import with_template
 from core.errors import UserError
 from core.export import elsewhere
 from core.files import Folders

@@ -23,6 +23,12 @@ MAY_IMPORT = {
     "chat": {"data", "model", "training"},
     "export": {"data", "model", "training"},
 }
+# The rooms of core/data, in the order a row goes through them.
+DATA_MAY_IMPORT = {
+    "reading": set(), "messages": {"reading"}, "choosing": {"messages"},
+    "changing": {"messages", "choosing"}, "tokens": {"messages"},
+    "looking": {"messages", "choosing", "changing", "tokens"},
+}
 DOORS = {"core/desk.py", "core/process.py"}  # put rooms together for a process of their own
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_TAB = 300, 60, 80
 
@@ -64,6 +70,14 @@ def test_data_flows_one_way_inside_core(module):
     own = parts[1] if len(parts) > 2 else ""
     allowed = MAY_IMPORT.get(own, set()) | {own}
     assert rooms(TREES[module]) <= allowed
+
+
+@pytest.mark.parametrize("room", DATA_MAY_IMPORT)
+def test_a_row_goes_one_way_through_the_rooms_of_data(room):
+    found = {name.split(".")[2] for module, tree in TREES.items()
+             if module.startswith(f"core/data/{room}/") for name in imports(tree)
+             if name.startswith("core.data.")}
+    assert found & set(DATA_MAY_IMPORT) <= DATA_MAY_IMPORT[room] | {room}
 
 
 @pytest.mark.parametrize("module", [m for m in TREES if m.startswith("ui/tabs/")])

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from core.config import Config
-from core.data.samples import list_samples
+from core.data.reading.samples import list_samples
 from core.evaluation import saved
 from core.model.catalog import load_catalog
 from core.presets import DEFAULT, list_presets, load_preset

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from core.config import TARGET_PRESETS, TRACKERS, Config
-from core.data.language import LANGUAGES
-from core.data.samples import list_samples
+from core.data.choosing.language import LANGUAGES
+from core.data.reading.samples import list_samples
 from core.errors import UserError
 from core.model.catalog import load_catalog
 from ui import api, words

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.chat.difference import Pieces
 from core.chat.report import score_words
-from core.data.template import THINK_CLOSE, THINK_OPEN
+from core.data.tokens.template import THINK_CLOSE, THINK_OPEN
 from ui import words
 
 ENDED = {"length": "cut at its length", "person": "stopped", "stop": "ended at a stop string"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.data.layouts import Message
+from core.data.messages.layouts import Message
 from core.errors import UserError
 from core.files import append_json_line
 

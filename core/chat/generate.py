@@ -9,7 +9,7 @@ from core.chat.in_turn import InTurn
 from core.chat.loaded import Loaded
 from core.chat.sampling import Sampling
 from core.chat.together import Together
-from core.data.template import THINK_CLOSE, THINK_OPEN
+from core.data.tokens.template import THINK_CLOSE, THINK_OPEN
 from core.errors import UserError
 
 YIELD_SECONDS = 0.2  # a page draws the whole text each time; faster, and it falls behind the model

@@ -6,9 +6,9 @@ from typing import Any
 from core.chat.generate import Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
-from core.data import paraphrase
-from core.data.plain import with_template
-from core.data.tokenize import encode_prompt
+from core.data.changing import paraphrase
+from core.data.tokens.plain import with_template
+from core.data.tokens.tokenize import encode_prompt
 from core.files import Folders
 
 TEMPERATURE, TOP_P = 0.7, 0.9  # other words are wanted, but not another matter

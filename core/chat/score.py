@@ -3,7 +3,7 @@
 import torch
 
 from core.chat.loaded import Loaded
-from core.data.tokenize import IGNORED, Example
+from core.data.tokens.tokenize import IGNORED, Example
 
 
 @torch.no_grad()

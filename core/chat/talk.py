@@ -11,9 +11,9 @@ from core.chat.generate import Answer, Sampling, Wishes, context_length, stream_
 from core.chat.loaded import BASE, Loaded
 from core.chat.score import log_probability
 from core.config import Config
-from core.data.layouts import Message
-from core.data.plain import with_template
-from core.data.tokenize import encode, encode_prompt
+from core.data.messages.layouts import Message
+from core.data.tokens.plain import with_template
+from core.data.tokens.tokenize import encode, encode_prompt
 from core.errors import UserError
 from core.files import Folders
 from core.model import hub, load

@@ -7,7 +7,9 @@ from typing import Any
 from datasets import Dataset
 
 from core.config import Config
-from core.data import augment, balance, choose, counterfactual, dialogues, mix, split
+from core.data.changing import augment, counterfactual
+from core.data.choosing import balance, choose, mix, split
+from core.data.messages import dialogues
 from core.errors import UserError
 from core.files import Folders
 

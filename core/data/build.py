@@ -10,11 +10,13 @@ import orjson
 from datasets import ClassLabel, Dataset
 
 from core.config import Config
-from core.data import arrange, dialogues, layouts, samples, sources
-from core.data.bulk import Counts, Plan, tokenize
-from core.data.store import kept, key_of
-from core.data.token_rows import TokenRows, Writer
-from core.data.tokenize import Example, encode
+from core.data import arrange
+from core.data.messages import dialogues, layouts
+from core.data.reading import samples, sources
+from core.data.reading.store import kept, key_of
+from core.data.tokens.bulk import Counts, Plan, tokenize
+from core.data.tokens.token_rows import TokenRows, Writer
+from core.data.tokens.tokenize import Example, encode
 from core.errors import UserError
 from core.files import Folders, write_json
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from core.config import Config
-from core.data.counterfactual import HAN, KINDS, load_groups, swap
+from core.data.changing.counterfactual import HAN, KINDS, load_groups, swap
 from core.evaluation.numbers import Table, mean, rate
 from core.evaluation.rows import Row, ask, make_row
 from core.evaluation.score import Asked, Score, probabilities

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.config import Config
-from core.data.tokenize import IGNORED, encode
+from core.data.tokens.tokenize import IGNORED, encode
 from core.evaluation.numbers import Number, Table, likelihood, rate
 from core.evaluation.rows import ask
 from core.evaluation.score import Asked, Candidate, Score

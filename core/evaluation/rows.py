@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.config import Config
-from core.data import build, layouts
-from core.data.tokenize import IGNORED, encode, encode_prompt
+from core.data import build
+from core.data.messages import layouts
+from core.data.tokens.tokenize import IGNORED, encode, encode_prompt
 from core.errors import UserError
 from core.evaluation.score import Asked, Candidate
 from core.files import Folders

@@ -6,7 +6,7 @@ from typing import Any
 
 import gguf
 
-from core.data.template import learned_end
+from core.data.tokens.template import learned_end
 from core.errors import UserError
 
 # How llama.cpp splits text into words before it merges. It knows these ways by name, a tokenizer's

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from core.config import Config
-from core.data.template import PLAIN_TEMPLATE, learned_end
+from core.data.tokens.template import PLAIN_TEMPLATE, learned_end
 from core.errors import UserError
 from core.export import gguf_file, merge, ollama
 from core.export.forms import FORMS, TOOL, Form, find_tool, gguf_name

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from core.data.template import PLAIN_TEMPLATE, learned_end
+from core.data.tokens.template import PLAIN_TEMPLATE, learned_end
 
 Talk = list[tuple[str, str]]  # role and words of each turn
 SYSTEM, ASKED, SAID, AGAIN = "SYSTEM-5e1d", "ASKED-5e1d", "SAID-5e1d", "AGAIN-5e1d"

@@ -13,7 +13,7 @@ import transformers
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from core.data.tokenize import IGNORED, Example
+from core.data.tokens.tokenize import IGNORED, Example
 from core.errors import UserError
 from core.export.forms import Bounds
 from core.model.hardware import Device

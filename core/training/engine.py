@@ -13,9 +13,9 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback, Trai
 
 from core.config import Config
 from core.data import build as data
-from core.data.pack import collator
-from core.data.plain import with_template
-from core.data.token_rows import TrainingRows
+from core.data.tokens.pack import collator
+from core.data.tokens.plain import with_template
+from core.data.tokens.token_rows import TrainingRows
 from core.errors import UserError
 from core.files import Folders, put_in_place
 from core.model import hub, load, lora

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from core.data.tokenize import IGNORED
+from core.data.tokens.tokenize import IGNORED
 
 
 def learned_loss(outputs: Any, labels: torch.Tensor,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers.trainer_callback import TrainerCallback
 
-from core.data.tokenize import encode_prompt
+from core.data.tokens.tokenize import encode_prompt
 from core.files import append_json_line
 from core.training.run import Run
 

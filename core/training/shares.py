@@ -8,7 +8,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from core.config import Config
-from core.data.tokenize import IGNORED
+from core.data.tokens.tokenize import IGNORED
 
 Row = dict[str, list[int]]
 

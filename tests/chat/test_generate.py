@@ -11,7 +11,7 @@ from core.chat import decoder
 from core.chat.generate import Sampling, Wishes, end_tokens, stream, stream_each
 from core.chat.loaded import BASE, Loaded
 from core.chat.score import log_probability
-from core.data.tokenize import encode, encode_prompt
+from core.data.tokens.tokenize import encode, encode_prompt
 from core.errors import UserError
 
 GREEDY = Sampling(temperature=0, max_new_tokens=24)

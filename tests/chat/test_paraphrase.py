@@ -4,7 +4,7 @@ import json
 
 from core.chat.talk import Talk
 from core.config import Config
-from core.data import paraphrase
+from core.data.changing import paraphrase
 
 
 def test_a_paraphrase_is_written_by_the_model_and_kept_usable_or_not(folders, tiny_model):

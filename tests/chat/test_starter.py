@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from core.chat.generate import Sampling, end_tokens, stream
 from core.chat.loaded import BASE, Loaded
-from core.data.tokenize import encode_prompt
+from core.data.tokens.tokenize import encode_prompt
 from core.model.load import load_tokenizer
 from tests.conftest import ROOT
 from tests.e2e.conftest import starter_model

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data import alike
+from core.data.choosing import alike
 
 WORDS = """river stone cloud lamp winter garden letter window music bread paper storm island clock
 mirror forest bridge candle horse silver"""

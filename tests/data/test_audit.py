@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from core.config import Config
-from core.data import audit, room
-from core.data.audit import AMBER, GREEN, RED, Finding
 from core.data.build import open_dataset
-from core.data.room import DataRoom, search, template_words
-from core.data.survey import Survey, histogram, label_counts, survey
+from core.data.looking import audit, room
+from core.data.looking.audit import AMBER, GREEN, RED, Finding
+from core.data.looking.room import DataRoom, search, template_words
+from core.data.looking.survey import Survey, histogram, label_counts, survey
 
 SYLLABLES = ["ka", "lo", "mi", "ru", "ten", "sha", "vor", "pel", "dis", "gan"]
 

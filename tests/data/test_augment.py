@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config import Config
-from core.data import augment, change, dialogues, paraphrase, synonyms
 from core.data.build import open_dataset
+from core.data.changing import augment, change, paraphrase, synonyms
+from core.data.messages import dialogues
 from core.errors import UserError
 
 REVIEW = "The teacher was not happy with his automobile, but the hospital in Paris had 3 good beds."

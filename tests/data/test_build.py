@@ -65,7 +65,7 @@ def test_a_single_row_is_learned_and_none_held_out(config, folders, tmp_path):
 def test_label_ids_of_a_data_set_become_words(config, folders, monkeypatch):
     rows = Dataset.from_dict({"text": ["Good", "Bad"], "label": [1, 0]}, Features(
         {"text": Value("string"), "label": ClassLabel(names=["very_bad", "good"])}))
-    monkeypatch.setattr("core.data.sources.open_rows", lambda *_: rows)
+    monkeypatch.setattr("core.data.reading.sources.open_rows", lambda *_: rows)
     opened = open_dataset(replace(config, eval_rows=0), folders)
     assert {opened.messages(row)[-1]["content"] for row in opened.train} == {"very bad", "good"}
 

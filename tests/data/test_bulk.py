@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config import Config
-from core.data import build, bulk
+from core.data import build
 from core.data.build import open_dataset, tokenize_rows
-from core.data.frames import frames_of
-from core.data.template import segments
-from core.data.tokenize import IGNORED, Marks, encode, laid_out
+from core.data.tokens import bulk
+from core.data.tokens.frames import frames_of
+from core.data.tokens.template import segments
+from core.data.tokens.tokenize import IGNORED, Marks, encode, laid_out
 
 WORDS = ["snow", "Schnee", "雪是白的", "👍🏽", "def f(x):\n\treturn x", "</think>", "<|im_end|>",
          "  ", "\n", "[INST]", "user", "{{ x }}", "é"]

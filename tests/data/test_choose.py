@@ -9,7 +9,7 @@ import pytest
 
 from core.config import Config
 from core.data.build import open_dataset
-from core.data.split import spread
+from core.data.choosing.split import spread
 from core.errors import UserError
 
 LONG = "this is a long and winding question about the number {} of the many rivers in the world"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config import Config
-from core.data.balance import balanced
 from core.data.build import open_dataset
-from core.data.counterfactual import KINDS, augment, load_groups, swap
+from core.data.changing.counterfactual import KINDS, augment, load_groups, swap
+from core.data.choosing.balance import balanced
 from core.errors import UserError
 
 PAIRS = [("he", "she"), ("man", "woman"), ("his", "her"), ("him", "her"), ("他", "她"),

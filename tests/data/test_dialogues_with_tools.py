@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from core.data.layouts import recognise, to_messages
-from core.data.template import prompt_text, segments
+from core.data.messages.layouts import recognise, to_messages
+from core.data.tokens.template import prompt_text, segments
 
 WEATHER = {"type": "function", "function": {
     "name": "get_weather", "description": "The weather of a city.",

@@ -13,9 +13,9 @@ from pyarrow import parquet
 
 from core.config import Config
 from core.data.build import open_dataset
-from core.data.encoding import find_encoding
-from core.data.samples import kind_of
-from core.data.sources import Reading, left_out, open_rows
+from core.data.reading.encoding import find_encoding
+from core.data.reading.samples import kind_of
+from core.data.reading.sources import Reading, left_out, open_rows
 from core.errors import UserError
 
 GERMAN = "question,answer\nWie heißt du?,Jürgen Müller\nWo wohnst du?,In Köln an der Straße\n"
@@ -117,7 +117,7 @@ def test_what_was_left_out_is_a_note_of_the_opened_data_set(tmp_path, folders):
 
 @pytest.mark.parametrize("block", [16 << 20, 4096], ids=["one block", "many blocks"])
 def test_a_quotation_mark_that_is_never_closed_is_guessed(block, tmp_path, folders, monkeypatch):
-    monkeypatch.setattr("core.data.tables.LONGEST_ROW_BYTES", block)
+    monkeypatch.setattr("core.data.reading.tables.LONGEST_ROW_BYTES", block)
     path = tmp_path / "a.csv"
     path.write_text('a,b\n1,2\n"open,3\n' + "4,5\n" * 2_000, "utf-8")
     with pytest.raises(UserError, match="a.csv") as caught:
@@ -170,7 +170,7 @@ def test_packed_lines_give_their_rows(ending, tmp_path, folders):
 
 def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(
         tmp_path, folders, monkeypatch):
-    monkeypatch.setattr("core.data.encoding.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("core.data.reading.encoding.FREE_BYTES", 1 << 20)
     path = tmp_path / "a.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=9) as out:
         for _ in range(20):
@@ -190,7 +190,7 @@ def test_a_workbook_gives_its_first_sheet_that_holds_rows(tmp_path, folders):
 
 
 def test_a_workbook_that_unpacks_to_gigabytes_is_refused(tmp_path, folders, monkeypatch):
-    monkeypatch.setattr("core.data.tables.SHARED_TEXT_BYTES", 1 << 20)
+    monkeypatch.setattr("core.data.reading.tables.SHARED_TEXT_BYTES", 1 << 20)
     book = openpyxl.Workbook()
     book.active.append(["a"])
     book.save(tmp_path / "a.xlsx")
@@ -299,9 +299,10 @@ def test_a_modelscope_data_set_without_its_package_says_what_to_install(folders,
 
 def test_the_revision_of_a_hub_data_set_is_asked_for(folders, monkeypatch):
     asked = {}
-    monkeypatch.setattr("core.data.hubs.require_hub", lambda *_: None)
-    monkeypatch.setattr("core.data.hubs.load_dataset", lambda *names, **options: asked.update(
-        names=names, **options) or Dataset.from_dict({"text": ["x"]}))
+    monkeypatch.setattr("core.data.reading.hubs.require_hub", lambda *_: None)
+    monkeypatch.setattr(
+        "core.data.reading.hubs.load_dataset", lambda *names, **options:
+        asked.update(names=names, **options) or Dataset.from_dict({"text": ["x"]}))
     open_rows("stanfordnlp/imdb", "test", folders, Reading("plain_text", "main"))
     assert asked == {"names": ("stanfordnlp/imdb", "plain_text"), "split": "test",
                      "revision": "main"}

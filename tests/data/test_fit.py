@@ -5,10 +5,10 @@ import json
 import pytest
 
 from core.config import Config
-from core.data import preview
 from core.data.build import open_dataset, tokenize_rows
-from core.data.fit import Laid, fit, learned_in
-from core.data.tokenize import IGNORED, encode
+from core.data.looking import preview
+from core.data.tokens.fit import Laid, fit, learned_in
+from core.data.tokens.tokenize import IGNORED, encode
 
 # An opening (0), five of context (1-5), five that are learned (6-10).
 ROW = Laid([*range(11)], [(6, 11)], opening=1)

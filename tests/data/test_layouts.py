@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.data.layouts import label_words, recognise, to_messages
+from core.data.messages.layouts import label_words, recognise, to_messages
 from core.errors import UserError
 
 

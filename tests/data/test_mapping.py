@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.data import mapping
-from core.data.mapping import load_mapping, save_mapping
+from core.data.messages import mapping
+from core.data.messages.mapping import load_mapping, save_mapping
 
 MINE = {"layout": "question", "prompt_column": "frage", "answer_column": "antwort"}
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from core.config import Config
-from core.data import dialogues
 from core.data.build import open_dataset, tokenize_rows
-from core.data.mix import Part, parts, wanted_general
+from core.data.choosing.mix import Part, parts, wanted_general
+from core.data.messages import dialogues
 from core.errors import UserError
 
 

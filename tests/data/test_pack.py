@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from core.data.pack import collator, joined, padded
-from core.data.tokenize import IGNORED, encode
+from core.data.tokens.pack import collator, joined, padded
+from core.data.tokens.tokenize import IGNORED, encode
 from core.model.hardware import Device, choose_formats
 from core.model.load import load_base
 from core.training.loss import learned_loss

@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.data.language import guess, has_two
-from core.data.personal import is_chinese_id, kinds
+from core.data.choosing.language import guess, has_two
+from core.data.choosing.personal import is_chinese_id, kinds
 
 
 @pytest.mark.parametrize(("text", "kind"), [

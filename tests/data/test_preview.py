@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config import Config
-from core.data import build, preview
-from core.data.preview import CUT, LEARNED, SPECIAL
-from core.data.tokenize import IGNORED, encode
+from core.data import build
+from core.data.looking import preview
+from core.data.looking.preview import CUT, LEARNED, SPECIAL
+from core.data.tokens.tokenize import IGNORED, encode
 
 MESSAGES = [{"role": "user", "content": "Ist das gut? 好吗？ 👍🏽"},
             {"role": "assistant", "content": "是的 👎 yes"}]

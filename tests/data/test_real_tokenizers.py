@@ -9,9 +9,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from core.data.frames import frames_of
-from core.data.template import segments
-from core.data.tokenize import IGNORED, encode, encode_prompt
+from core.data.tokens.frames import frames_of
+from core.data.tokens.template import segments
+from core.data.tokens.tokenize import IGNORED, encode, encode_prompt
 
 TEMPLATES = Path(__file__).parent / "templates"
 TURNS = [{"role": "user", "content": "Is snow white? 雪是白的吗？👍🏽"},

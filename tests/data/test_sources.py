@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas
 import pytest
 
-from core.data.samples import default_instruction, list_samples
-from core.data.sources import open_rows
+from core.data.reading.samples import default_instruction, list_samples
+from core.data.reading.sources import open_rows
 from core.errors import UserError
 
 ROWS = [{"question": "Wie heißt du?", "answer": "Ann, 你好"},
@@ -91,7 +91,8 @@ def test_each_sample_opens_and_says_what_it_is(folders):
 @pytest.mark.parametrize("name", ["/nowhere/a.jsonl", "./nowhere", "~/nowhere.csv", "nowhere.csv",
                                   "Nowhere.CSV", "sample:nothing", "sample:../presets"])
 def test_a_name_without_a_file_behind_it_is_told_at_once(name, folders, monkeypatch):
-    monkeypatch.setattr("core.data.hubs.read_hugging_face", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr("core.data.reading.hubs.read_hugging_face",
+                        lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(UserError):
         open_rows(name, "train", folders)
 

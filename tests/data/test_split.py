@@ -5,7 +5,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.split import draw, hold_out
+from core.data.choosing.split import draw, hold_out
 
 
 def numbered(count: int) -> Dataset:

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from core.data import store
-from core.data.store import kept, key_of
+from core.data.reading import store
+from core.data.reading.store import kept, key_of
 
 
 def fill(count: int):

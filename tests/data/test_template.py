@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.data.plain import NAMED, PLAIN_TEMPLATE, with_template
-from core.data.template import dropped, prompt_text, segments
+from core.data.tokens.plain import NAMED, PLAIN_TEMPLATE, with_template
+from core.data.tokens.template import dropped, prompt_text, segments
 from core.errors import UserError
 
 USER = {"role": "user", "content": "Is snow white?"}
@@ -162,6 +162,6 @@ def test_a_template_that_a_person_wrote_is_used(tokenizers):
 ], ids=["syntax", "no answers", "refuses", "breaks out", "endless", "memory", "long text",
         "long template", "arithmetic"])
 def test_a_template_that_cannot_be_used_is_told(tokenizers, template, words, monkeypatch):
-    monkeypatch.setattr("core.data.plain.PROBE_SECONDS", 10 if words != "takes" else 3)
+    monkeypatch.setattr("core.data.tokens.plain.PROBE_SECONDS", 10 if words != "takes" else 3)
     with pytest.raises(UserError, match=words):
         with_template(tokenizers["smollm2"], template)

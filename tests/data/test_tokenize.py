@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data.tokenize import IGNORED, encode, encode_prompt
+from core.data.tokens.tokenize import IGNORED, encode, encode_prompt
 
 LONG = 100_000
 SYSTEM = {"role": "system", "content": "Be brief."}

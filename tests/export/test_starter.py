@@ -5,7 +5,7 @@ import os
 import pytest
 
 from core.config import Config
-from core.data.samples import list_samples
+from core.data.reading.samples import list_samples
 from core.export.work import Exporter
 from core.files import default_folders
 from core.training import engine

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from core.config import Config
 from core.data.build import open_dataset
-from core.data.tokenize import IGNORED, encode
+from core.data.tokens.tokenize import IGNORED, encode
 from core.errors import UserError
 from core.files import Folders
 from core.training import engine

@@ -7,8 +7,8 @@ import torch
 
 from core.chat.generate import Sampling, stream
 from core.chat.loaded import Loaded
-from core.data.pack import joined
-from core.data.tokenize import encode_prompt
+from core.data.tokens.pack import joined
+from core.data.tokens.tokenize import encode_prompt
 from core.model import load
 from core.model.attention import use_varlen
 from core.model.hardware import choose_formats, find_device

@@ -10,7 +10,7 @@ import gradio as gr
 
 from core.chat import conversation as talks
 from core.chat.conversation import Conversation
-from core.data.samples import READERS, list_samples
+from core.data.reading.samples import READERS, list_samples
 from core.errors import UserError
 from core.files import write_json
 from ui import sampling, talk_view, words

@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from core.config import Config
-from core.data.mapping import REMEMBERED, load_mapping, save_mapping
-from core.data.samples import PACKED, READERS
+from core.data.messages.mapping import REMEMBERED, load_mapping, save_mapping
+from core.data.reading.samples import PACKED, READERS
 from core.errors import UserError
 from core.settings.data import DataSettings
 from ui import data_room, words

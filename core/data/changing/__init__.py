@@ -1,0 +1,1 @@
+"""Changed copies of rows: slips, synonyms, other words, groups of people exchanged."""

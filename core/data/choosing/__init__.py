@@ -1,0 +1,1 @@
+"""All rows of the sources become those that are learned and those that are held out."""

@@ -1,0 +1,87 @@
+"""One row as a person sees it: raw, as a dialogue, and token by token with what is learned."""
+
+from typing import Any
+
+from core.data.build import Opened
+from core.data.messages.dialogues import CHANGE, ORIGIN
+from core.data.tokens.template import special_texts
+from core.data.tokens.tokenize import IGNORED, Example
+
+LEARNED, SPECIAL, CUT = 1, 2, 4
+LONGEST_CHARACTER = 8  # tokens; a byte-level tokenizer may need several for one character
+
+Token = tuple[str, int, int]  # text, id, flags
+
+
+def tokens(example: Example, tokenizer: Any) -> list[Token]:
+    """(text, id, flags) of each token, those that were cut off included, where they stood. Tokens
+    that are later bytes of one character have the text ''."""
+    first = len(example.ids) if example.lost_at is None else example.lost_at
+    ids = [*example.ids[:first], *example.lost[0], *example.ids[first:]]
+    labels = [*example.labels[:first], *example.lost[1], *example.labels[first:]]
+    special = set(special_texts(tokenizer))
+    last = first + len(example.lost[0])
+    result = []
+    for position, text in enumerate(pieces(ids, tokenizer)):
+        flags = ((labels[position] != IGNORED) * LEARNED
+                 + (text in special) * SPECIAL + (first <= position < last) * CUT)
+        result.append((text, ids[position], flags))
+    return result
+
+
+def pieces(ids: list[int], tokenizer: Any) -> list[str]:
+    """The text of each id, so that they join to the whole text. Decoded behind the token before,
+    because SentencePiece drops a leading space at the start of a text."""
+    texts: list[str] = []
+    anchor: list[int] = []
+    group: list[int] = []
+    for token in ids:
+        group.append(token)
+        before = _decode(anchor, tokenizer)
+        text = _decode(anchor + group, tokenizer)[len(before):]
+        if text.endswith("\ufffd") and len(group) < LONGEST_CHARACTER:
+            continue
+        texts += [text] + [""] * (len(group) - 1)
+        anchor, group = group, []
+    if group:
+        texts += [_decode(group, tokenizer)] + [""] * (len(group) - 1)
+    return texts
+
+
+def _decode(ids: list[int], tokenizer: Any) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def view(opened: Opened, example: Example, tokenizer: Any, index: int, part: str,
+         row: dict[str, Any], total: int) -> dict[str, Any]:
+    """What the Data set tab shows of row `index` (from 0) of `part` ('train' or 'eval')."""
+    note = ""
+    if example.lost[0]:
+        note = (f"{len(example.lost[0])} tokens lie beyond the max length and won't be seen, "
+                f"{example.lost_learned} of them part of what should be learned.")
+    elif not example.learned:
+        note = "Nothing is learned from this row; it is left out."
+    raw = opened.raw(row)
+    return {
+        "title": f"{'Training' if part == 'train' else 'Held-out'} row {index + 1:,} of {total:,}",
+        "tokens": tokens(example, tokenizer), "note": note,
+        "empty": "This row holds no tokens.",
+        "messages": opened.messages(row), "before": opened.before(row),
+        "seen": _decode(list(example.ids), tokenizer), "taught": taught(example, tokenizer),
+        "origin": row.get(ORIGIN, "") if opened.sources else "", "change": row.get(CHANGE, ""),
+        "raw": {key: str(value)[:2000] for key, value in raw.items()},
+        "layout": opened.layout.name, "columns": list(raw),
+    }
+
+
+def taught(example: Example, tokenizer: Any) -> list[str]:
+    """The learned runs of a row as text."""
+    runs: list[list[int]] = []
+    before = IGNORED
+    for token, label in zip(example.ids, example.labels, strict=True):
+        if label != IGNORED:
+            if before == IGNORED:
+                runs.append([])
+            runs[-1].append(token)
+        before = label
+    return [_decode(run, tokenizer) for run in runs]

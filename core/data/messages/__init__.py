@@ -1,0 +1,1 @@
+"""A raw row becomes messages: layouts, dialogues, columns by role."""

@@ -1,0 +1,1 @@
+"""A name becomes raw rows: files, folders and hubs, in every format."""

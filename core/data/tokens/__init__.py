@@ -1,0 +1,1 @@
+"""Messages become token ids and labels, side by side."""
