@@ -261,29 +261,31 @@ function draw() {
 
 // ---- asking ----------------------------------------------------------------------------
 
-let runId = "", revision = "", timer = 0, asking = 0;
+let runId = "", revision = "", timer = 0, asking = 0, pace = SECOND;
+const pageName = crypto.randomUUID?.() ?? String(Math.random());
 
 async function ask(turn) {
   const late = new Promise((_, fail) => setTimeout(() => fail(new Error("late")), 10 * SECOND));
   let answer = null;
   try {
-    answer = await Promise.race([server.read_run(runId, revision), late]);
+    answer = await Promise.race([server.read_run(runId, revision, pageName), late]);
   } catch {
     // Nothing to do but to ask again: after a restart the server knows the run from its folder.
   }
   if (turn !== asking) return;
   offline = !answer;
-  if (answer?.state) {
-    view = answer;
+  if (answer?.view) {
+    view = JSON.parse(answer.view);
     revision = answer.revision;
     receivedAt = Date.now();
   }
+  pace = (answer?.wait ?? 1) * SECOND;
   draw();
   if (view) {
     tell(view.state, runId);
     notify();
   }
-  askAgain(offline || FINAL.includes(view?.state) ? 3 * SECOND : SECOND);
+  askAgain(offline || FINAL.includes(view?.state) ? Math.max(pace, 3 * SECOND) : pace);
 }
 
 function askAgain(wait) {

@@ -341,6 +341,7 @@ async function look() {
   timer = setTimeout(look, unread ? 300 : 2 * SECOND);
 }
 document.addEventListener("visibilitychange", look);
+new IntersectionObserver((seen) => seen.at(-1).isIntersecting && look()).observe(element); // the tab was opened
 watch("value", () => {
   write(said, props.value?.said ?? "");
   look();

@@ -183,11 +183,11 @@ class _Watchers:
                 revision = ""
                 while not self._ends.is_set():
                     answer = await client.post("/gradio_api/component_server", json={
-                        "data": [run_id, revision], "component_id": view,
+                        "data": [run_id, revision, f"watcher{number}"], "component_id": view,
                         "fn_name": "read_run", "session_hash": f"watcher{number}"})
                     answer.raise_for_status()
                     revision = answer.json()["revision"]
-                    await asyncio.sleep(1)
+                    await asyncio.sleep(answer.json()["wait"])
 
             await asyncio.gather(*(one(number) for number in range(count)))
 
