@@ -1,7 +1,6 @@
 """The desk checks a data set before a run is started, and shows rows while it counts."""
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -56,7 +55,5 @@ def test_a_row_is_shown_while_thousands_are_looked_at(desk, quick, tmp_path):
     settings = replace(quick, dataset=str(path)).to_dict()
     list(desk.preview(settings, "train", 0))
     assert not desk.look(settings).get("finished")
-    began = time.monotonic()
     list(desk.preview(settings, "train", 4000))
-    assert time.monotonic() - began < 5  # the measure itself is bench/rows.py's
     assert not desk.look(settings).get("finished")

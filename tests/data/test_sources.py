@@ -168,7 +168,7 @@ def expect_words_within_seconds(folders) -> UserError:
     began = time.monotonic()
     with pytest.raises(UserError, match="stanfordnlp/imdb") as caught:
         open_rows("stanfordnlp/imdb", "train", folders)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 60  # not after many retries
     assert caught.value.remedy
     return caught.value
 

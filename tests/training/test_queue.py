@@ -158,7 +158,7 @@ def test_stop_now_ends_the_worker_even_if_it_does_not_listen(name, actor, make_q
     began = time.monotonic()
     queue.stop(work.id, at_once=True)
     status = settles(work, "stopped")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert "at once" in status.words
     assert not psutil.pid_exists(pid)
 
