@@ -75,3 +75,12 @@ def test_what_the_model_reads_and_learns_is_told_as_text(tokenizer, folders):
     shown = preview.view(opened, example, tokenizer, 0, "train", row, 1)
     assert shown["taught"] == [opened.messages(row)[-1]["content"] + "<|im_end|>"]
     assert shown["seen"] == tokenizer.decode(example.ids)
+
+
+def test_a_row_tells_what_the_template_leaves_out(tokenizers):
+    messages = [{"role": "user", "content": "Is snow cold?"},
+                {"role": "assistant", "content": "<think>\nSnow is ice.\n</think>\n\nYes."},
+                *MESSAGES]
+    told = " ".join(preview.left_out(messages, tokenizers["deepseek_r1_distill"]))
+    assert "Snow is ice." in told and "turn 2" in told
+    assert not preview.left_out(messages, tokenizers["smollm2"])

@@ -4,10 +4,11 @@ from typing import Any
 
 from core.data.build import Opened
 from core.data.messages.dialogues import CHANGE, ORIGIN
-from core.data.tokens.template import special_texts
+from core.data.tokens.template import dropped, special_texts
 from core.data.tokens.tokenize import IGNORED, Example
 
 LEARNED, SPECIAL, CUT = 1, 2, 4
+SHOWN_CHARACTERS = 80  # of a part that the template leaves out
 LONGEST_CHARACTER = 8  # tokens; a byte-level tokenizer may need several for one character
 
 Token = tuple[str, int, int]  # text, id, flags
@@ -61,17 +62,30 @@ def view(opened: Opened, example: Example, tokenizer: Any, index: int, part: str
                 f"{example.lost_learned} of them part of what should be learned.")
     elif not example.learned:
         note = "Nothing is learned from this row; it is left out."
+    messages = opened.messages(row)
+    note = " ".join(filter(None, [note, *left_out(messages, tokenizer)]))
     raw = opened.raw(row)
     return {
         "title": f"{'Training' if part == 'train' else 'Held-out'} row {index + 1:,} of {total:,}",
         "tokens": tokens(example, tokenizer), "note": note,
         "empty": "This row holds no tokens.",
-        "messages": opened.messages(row), "before": opened.before(row),
+        "messages": messages, "before": opened.before(row),
         "seen": _decode(list(example.ids), tokenizer), "taught": taught(example, tokenizer),
         "origin": row.get(ORIGIN, "") if opened.sources else "", "change": row.get(CHANGE, ""),
         "raw": {key: str(value)[:2000] for key, value in raw.items()},
         "layout": opened.layout.name, "columns": list(raw),
     }
+
+
+def left_out(messages: list[dict[str, Any]], tokenizer: Any) -> list[str]:
+    """A sentence for each part of a dialogue that the model's template leaves out or only reads."""
+    return [f"The template {'can only let the model read' if part.read_only else 'leaves out'} "
+            f"this part of turn {part.index + 1}: \u201c{_short(part.text)}\u201d."
+            for part in dropped(messages, tokenizer)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}\u2026"
 
 
 def taught(example: Example, tokenizer: Any) -> list[str]:
