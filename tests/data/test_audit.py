@@ -195,6 +195,16 @@ def test_a_look_grows_from_opening_to_finished(data_room, tokenizer, wait_for, c
     json.dumps(shown)
 
 
+def test_pairs_say_what_they_are_made_for(data_room, tokenizer, wait_for, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Is {n} even?", "chosen": "Look at its end.",
+                                        "rejected": "No idea."}) + "\n" for n in range(12)))
+    config = Config(dataset=str(path), eval_rows=2)
+    shown = wait_for(lambda: (s := ask(data_room, config, tokenizer)).get("finished") and s,
+                     "the survey finished")
+    assert shown["layout"] == "preference" and "DPO" in shown["notes"][0]
+
+
 def test_a_problem_is_told_as_two_sentences(data_room, tokenizer, wait_for):
     config = Config(dataset="/nowhere/rows.csv")
     shown = wait_for(lambda: (s := ask(data_room, config, tokenizer))["state"] == "failed" and s,

@@ -9,8 +9,10 @@ from core.data.looking.survey import Survey, histogram, label_counts, language_c
 
 def opened(found: Opened) -> dict[str, Any]:
     """What is known as soon as a data set is open; rows can be walked from now on."""
+    # Pairs are the one layout whose rows are made for another training than this.
+    purpose = [found.layout.about.removesuffix(".")] if found.layout.name == "preference" else []
     return {"state": "open", "share": 0.0, "finished": False, "layout": found.layout.name,
-            "columns": list(found.raw(found.train[0])), "notes": list(found.notes),
+            "columns": list(found.raw(found.train[0])), "notes": [*purpose, *found.notes],
             "rows": {"train": len(found.train), "eval": len(found.held_out or ())},
             "facts": [], "histogram": None, "groups": [], "findings": []}
 
