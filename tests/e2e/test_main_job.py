@@ -2,11 +2,13 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import App, open_tab, wait_for_state, wait_for_step
+from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab, wait_for_state, wait_for_step
 
 
+@pytest.mark.timeout(5 * DEADLINE_SECONDS)  # a real run, beside other tests
 def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open_page):
     page = open_page()
     # What you see is what is learned: the answer and its end, nothing else.
@@ -27,7 +29,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     for each in (page, second):
         open_tab(each, "Train")
         wait_for_step(each, 5)
-    wait_for_state(page, "finished")
+    wait_for_state(page, "finished", seconds=2 * DEADLINE_SECONDS)
     last_loss = float(run.get_attribute("data-loss"))
     assert last_loss < first_loss / 4
     expect(run).to_contain_text(re.compile(r"Loss on held-out rows: [\d.]+ before, 0\.\d+ after"))
