@@ -85,9 +85,8 @@ def serve(options: argparse.Namespace, folders: Folders) -> None:
     from ui import launch
     from ui.services import Services
 
-    # A service manager ends it as Ctrl+C does, even where Ctrl+C was switched off (a job behind &).
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
+    # A service manager ends it as Ctrl+C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     reader = Reader()
     chat = Process("core.chat.talk:Talk", folders, "chat process")
     examiner = Process("core.evaluation.examiner:Examiner", folders, "evaluation process")

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from bench.tokenize import LABELLED, write_reviews
-from core.files import Folders, default_folders
+from core.files import Folders
 from core.model import hub
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def _train(rows: int, models: Path) -> int:
         folders.models.symlink_to(models)
         hub.locate(STARTER, folders)
         path = folders.uploads / "reviews.csv"
-        write_reviews(path, rows, default_folders(place))
+        write_reviews(path, rows, folders)
         settings = Path(place) / "settings.yaml"
         settings.write_text(replace(CONFIG, base_model=STARTER, dataset=str(path)).to_yaml())
         began = time.monotonic()

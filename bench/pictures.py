@@ -41,7 +41,7 @@ def main() -> None:
             expect(page.locator("#compare-stop")).to_be_disabled(timeout=90_000)
             page.screenshot(path=into / "compare.png")
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         server.wait()
 
 

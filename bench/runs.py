@@ -81,7 +81,7 @@ def _opening(home: Path, options: argparse.Namespace) -> None:
                           f"{_open_long(page):.2f} |", flush=True)
                 page.close()
             finally:
-                server.send_signal(signal.SIGINT)
+                server.send_signal(signal.SIGTERM)
                 server.wait()
 
 
@@ -132,7 +132,7 @@ def _watching(home: Path, options: argparse.Namespace) -> None:
         while run.status().state not in FINAL:
             time.sleep(0.1)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         server.wait()
 
 
@@ -159,7 +159,7 @@ def _seconds_a_step(run: Run, steps: int) -> float:
 
 
 class _Watchers:
-    """Sessions that ask as the live view does: each second, with the revision that they show."""
+    """Sessions that ask as the live view does: with the revision they show, when they are told."""
 
     def __init__(self, url: str, run_id: str, count: int):
         self._ends = threading.Event()

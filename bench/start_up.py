@@ -53,7 +53,7 @@ def main() -> None:
                 page.locator(".td-run[data-state=stopped]").wait_for()
                 page.close()
             finally:
-                server.send_signal(signal.SIGINT)
+                server.send_signal(signal.SIGTERM)
                 server.wait()
 
 

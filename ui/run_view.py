@@ -22,14 +22,15 @@ VIEWS_KEPT = 8
 SAMPLES = 20
 CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
 ASKS_PER_SECOND = 4  # of all pages together; more would take time from the trainer
-FORGOTTEN_SECONDS = 15.0  # a page that hasn't asked for so long is closed
+LONGEST_WAIT = 10.0  # seconds
+FORGOTTEN_SECONDS = 15.0  # a page that hasn't asked for so long is closed; above LONGEST_WAIT
 
 
 def reader(runs: Path, measurements: Reader) -> Callable[[list[str]], dict[str, Any]]:
     """The server function of the live view: [run id, revision that is shown, name of the page] to
     {"revision", "wait": seconds until the page asks again} and, when something changed, "view": its
-    JSON. A view is made once, however many pages ask for it, and as a text, which Gradio passes on
-    as it is; what it walks through costs 20 ms of the trainer's time for each page."""
+    JSON. A view is made once, however many pages ask for it, and as a text, so that Gradio doesn't
+    walk through its thousands of points for each page."""
     made: OrderedDict[tuple[str, str], str] = OrderedDict()
     pages: dict[str, float] = {}
     lock = threading.Lock()
@@ -41,7 +42,7 @@ def reader(runs: Path, measurements: Reader) -> Callable[[list[str]], dict[str, 
             pages[page] = now
             for old in [name for name, at in pages.items() if now - at > FORGOTTEN_SECONDS]:
                 del pages[old]
-            answer = {"wait": max(1.0, len(pages) / ASKS_PER_SECOND)}
+            answer = {"wait": min(max(1.0, len(pages) / ASKS_PER_SECOND), LONGEST_WAIT)}
         try:
             run = find_run(runs, run_id)
         except UserError as error:

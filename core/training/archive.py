@@ -20,6 +20,7 @@ PATIENCE_SECONDS = 0.3  # for one look; what isn't read by then is read at the n
 SAVE_SECONDS = 5.0
 LONG_BYTES = 1 << 20  # of measurements
 FILES = ("status.json", "metrics.jsonl", "config.yaml", "about.json")
+MEASURED_BYTES = 2 * FILES.index("metrics.jsonl") + 1  # where a stamp has their size
 
 
 class Archive:
@@ -47,7 +48,7 @@ class Archive:
             if summary is None or summary["stamp"] != stamp or summary["state"] in ACTIVE:
                 stale.append((run, stamp))
         # Those that take long come last, so that the first look shows something soon.
-        stale.sort(key=lambda each: _measured_bytes(each[0]) > LONG_BYTES)
+        stale.sort(key=lambda each: each[1][MEASURED_BYTES] > LONG_BYTES)
         deadline, unread = time.monotonic() + PATIENCE_SECONDS, 0
         for run, stamp in stale:
             if changed and time.monotonic() > deadline:
@@ -80,11 +81,6 @@ class Archive:
                 write_json(self._folders.runs / KEPT, {"version": VERSION, "runs": found})
             except OSError:
                 return  # a full disk: they are read again by the next server
-
-
-def _measured_bytes(run: Run) -> int:
-    path = run.folder / "metrics.jsonl"
-    return path.stat().st_size if path.exists() else 0
 
 
 def _stamp(run: Run) -> list[int]:

@@ -88,10 +88,11 @@ class Measured:
         with path.open("rb") as file:
             file.seek(self._read_bytes)
             while lines := file.readlines(BLOCK_BYTES):
-                if not lines[-1].endswith(b"\n"):
-                    lines.pop()  # it isn't whole yet
-                self._read_bytes += sum(map(len, lines))
-                self._add(lines)
+                whole = lines if lines[-1].endswith(b"\n") else lines[:-1]
+                self._read_bytes += sum(map(len, whole))
+                self._add(whole)
+                if len(whole) < len(lines):
+                    return  # the last line is still being written
 
     def _add(self, lines: list[bytes]) -> None:
         records = [r for r in _parsed(lines) if isinstance(r, dict) and isinstance(
@@ -114,7 +115,7 @@ class Measured:
 def _parsed(lines: list[bytes]) -> list[Any]:
     """The records of whole lines; those that a crash has cut are left out."""
     try:
-        return orjson.loads(b"[" + b",".join(lines) + b"]")  # at once: six times as fast
+        return orjson.loads(b"[" + b",".join(lines) + b"]")  # at once: faster
     except ValueError:  # a cut line, or NaN, which orjson doesn't know
         return [record for line in lines for record in _alone(line)]
 

@@ -84,3 +84,9 @@ def test_a_row_tells_what_the_template_leaves_out(tokenizers):
     told = " ".join(preview.left_out(messages, tokenizers["deepseek_r1_distill"]))
     assert "Snow is ice." in told and "turn 2" in told
     assert not preview.left_out(messages, tokenizers["smollm2"])
+
+
+def test_the_template_isnt_blamed_for_an_answer_that_a_row_says_not_to_learn(tokenizers):
+    messages = [MESSAGES[0], {**MESSAGES[1], "weight": 0}, MESSAGES[0],
+                {"role": "assistant", "content": "Nein."}]
+    assert not preview.left_out(messages, tokenizers["smollm2"])

@@ -14,8 +14,9 @@ from core.files import write_json
 from core.training import archive, incoming, trash
 from core.training.alive import start_time
 from core.training.archive import Archive
-from core.training.metrics import Reader
+from core.training.metrics import Measured, Reader
 from core.training.run import Run, Status, create, list_runs
+from ui import run_view
 
 
 @pytest.fixture
@@ -209,3 +210,46 @@ def test_settings_of_another_version_open_with_what_is_known(run, folders):
     assert run.config() == Config(lora_r=3)
     told = run.config_problems()
     assert len(told) == 2 and "magic" in told[0] and "mood" in told[1]
+
+
+def test_a_line_that_is_finished_while_it_is_read_is_read_once(run, monkeypatch):
+    measured, path = Measured(), run.folder / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    add = measured._add
+
+    def add_while_the_trainer_writes(lines):
+        add(lines)
+        path.write_bytes(whole)
+
+    monkeypatch.setattr(measured, "_add", add_while_the_trainer_writes)
+    for _ in range(2):
+        measured.follow(path)
+    assert list(measured.curves["loss"].steps) == [1, 2, 3, 4, 5]
+
+
+def test_a_cut_line_and_a_loss_that_is_no_number_spoil_no_other_line(run):
+    path = run.folder / "metrics.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"step": 6, "lo\n{"step": 7, "loss": NaN}\n\n{"step": 8, "loss": 0.5}\n')
+    with Reader().read(run.folder) as measured:
+        assert measured.curves["loss"].thinned(99)[-2:] == [(7, None), (8, 0.5)]
+
+
+def test_a_run_with_long_measurements_doesnt_keep_the_others_waiting(folders, run, monkeypatch):
+    monkeypatch.setattr(archive, "LONG_BYTES", 10)
+    monkeypatch.setattr(archive, "PATIENCE_SECONDS", 0.0)
+    short = create(Config(lora_r=5), folders.runs)
+    shown = Archive(folders, Reader()).look()
+    assert [each["id"] for each in shown["runs"]] == [short.id] and shown["unread"] == 1
+
+
+def test_a_view_is_sent_when_it_changed_and_many_pages_ask_less_often(folders, run):
+    read = run_view.reader(folders.runs, Reader())
+    first = read([run.id, "", "page 0"])
+    assert json.loads(first["view"])["step"] == 5
+    again = read([run.id, first["revision"], "page 0"])
+    assert "view" not in again and again["wait"] == 1
+    waits = [read([run.id, first["revision"], f"page {n}"])["wait"] for n in range(200)]
+    assert waits[19] == 20 / run_view.ASKS_PER_SECOND
+    assert max(waits) == run_view.LONGEST_WAIT < run_view.FORGOTTEN_SECONDS

@@ -79,7 +79,8 @@ def dropped(messages: list[Message], tokenizer: Any) -> list[Dropped]:
         role, (thought, said) = message["role"], _thought_and_said(message)
         lost = [piece for piece in (thought, said) if piece and piece not in text]
         found += [Dropped(index, role, piece) for piece in lost]
-        if role == "assistant" and said and said in text and said not in learned:
+        meant = message.get("weight", 1)  # an answer of weight 0 is only read because it says so
+        if role == "assistant" and meant and said and said in text and said not in learned:
             found.append(Dropped(index, role, said, read_only=True))
     return found
 
