@@ -6,6 +6,8 @@ import socket
 import subprocess
 import threading
 import webbrowser
+from collections.abc import Callable
+from typing import Any
 
 # Gradio reads these when it is imported. Each queued event would run a summary of all events so
 # far; and its temporary folder, which uploads pass through, would be readable by every user.
@@ -32,13 +34,13 @@ def start(services: Services, port: int) -> tuple[gr.Blocks, str]:
     blocks = page.build(services)
     blocks.queue(default_concurrency_limit=8)
     services.desk.start()
-    _, url, _ = blocks.launch(
-        server_name=HOST, server_port=free_port(port), prevent_thread_lock=True, quiet=True,
+    _, url, _ = on_free_port(port, lambda free: blocks.launch(
+        server_name=HOST, server_port=free, prevent_thread_lock=True, quiet=True,
         share=False, run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False,
         pwa=True, max_file_size=UPLOAD_LIMIT, theme=theme.theme(), footer_links=["settings"],
         css_paths=[services.folders.assets / name for name in ("style.css", "runs.css")],
         favicon_path=services.folders.assets / "logo.svg",
-        app_kwargs={"middleware": [Middleware(Guard)], "routes": [endpoint.mount(services)]})
+        app_kwargs={"middleware": [Middleware(Guard)], "routes": [endpoint.mount(services)]}))
     services.queue.start()
     return blocks, url
 
@@ -64,6 +66,18 @@ def serve(services: Services, port: int, window: bool, open_browser: bool) -> No
         services.desk.stop()
         services.chat.stop()
         services.examiner.stop()
+
+
+def on_free_port(wanted: int, listen: Callable[[int], Any]) -> Any:
+    """What `listen` returns for `wanted`, or for the next port that is free. Another program may
+    take a port between the look and the use; then the next is tried."""
+    while True:
+        port = free_port(wanted)
+        try:
+            return listen(port)
+        except OSError:
+            if free_port(port) == port:
+                raise  # it wasn't for the port
 
 
 def free_port(wanted: int) -> int:

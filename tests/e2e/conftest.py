@@ -39,11 +39,17 @@ class App:
     process: subprocess.Popen | None = None
 
     def start(self, *flags: str) -> None:
+        self.begin(*flags)
+        self.wait_for_address()
+
+    def begin(self, *flags: str) -> None:
         # The tests of core forbid the hub; the app of a person doesn't.
         environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--no-browser", "--data-folder", str(self.home), *flags],
             cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def wait_for_address(self) -> None:
         line = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, f"the app didn't start; it said {line!r}"

@@ -92,3 +92,16 @@ def test_a_port_in_use_is_passed_over(app: App, tmp_path):
             assert int(other.url.rpartition(":")[2]) > port
         finally:
             other.end()
+
+
+def test_servers_that_start_at_the_same_moment_take_ports_of_their_own(tmp_path):
+    together = [App(tmp_path / name) for name in ("one", "two")]
+    try:
+        for each in together:
+            each.begin()
+        for each in together:
+            each.wait_for_address()
+        assert together[0].url != together[1].url
+    finally:
+        for each in together:
+            each.end()
