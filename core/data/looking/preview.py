@@ -79,8 +79,8 @@ def view(opened: Opened, example: Example, tokenizer: Any, index: int, part: str
 
 def left_out(messages: list[dict[str, Any]], tokenizer: Any) -> list[str]:
     """A sentence for each part of a dialogue that the model's template leaves out or only reads."""
-    return [f"The template {'can only let the model read' if part.read_only else 'leaves out'} "
-            f"this part of turn {part.index + 1}: \u201c{_short(part.text)}\u201d."
+    return [f"The template {'lets the model read, not learn,' if part.read_only else 'leaves out'} "
+            f"\u201c{_short(part.text)}\u201d in turn {part.index + 1}."
             for part in dropped(messages, tokenizer)]
 
 
