@@ -157,8 +157,8 @@ function lengthWords(about) {
   const typical = say("Half of the rows have {0} tokens or fewer, the longest {1}.",
     number(about.median), number(about.longest));
   const beyond = about.rows_cut
-    ? say("{0} rows ({1}) are longer than the max length; {2} of all tokens lie beyond it.", number(about.rows_cut),
-      percent(about.rows_cut, about.rows), percent(about.lost, about.tokens))
+    ? say("{0} rows ({1}) are longer than the max length of {2}; {3} of all tokens lie beyond it.",
+      number(about.rows_cut), percent(about.rows_cut, about.rows), number(about.cut), percent(about.lost, about.tokens))
     : say("Every row fits within the max length of {0}.", number(about.cut));
   return `${typical} ${beyond}`;
 }

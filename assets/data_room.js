@@ -118,6 +118,10 @@ async function find(what, missing) {
     if (mine !== turn || !answer) return;
   }
   if (what === "longest") ranks.longest = answer.next;
+  if (answer.index === null && what !== "text" && !look?.finished) { // rows are still being looked at
+    setTimeout(() => mine === turn && !onTrail && find(what, missing), RELAXED_POLL);
+    return;
+  }
   if (answer.index === null) {
     drawTrail(missing);
     return;
@@ -262,7 +266,7 @@ for (const [value, text] of Object.entries(VIEWS)) {
 const back = button(say("Previous"), () => walk(-1)), ahead = button(say("Next"), () => walk(1));
 back.id = "row-back";
 ahead.id = "row-next";
-const longest = button(say("Longest"), () => find("longest", say("Not known yet.")));
+const longest = button(say("Longest"), () => find("longest", say("There is no row.")));
 const loses = button(say("Loses its answer"), () => find("loses", say("No row loses what should be learned.")));
 const changedButton = button(say("Changed copy"), () => find("changed", say("No changed copy.")));
 longest.id = "show-longest";

@@ -40,7 +40,9 @@ def start(services: Services, port: int) -> tuple[gr.Blocks, str]:
         pwa=True, max_file_size=UPLOAD_LIMIT, theme=theme.theme(), footer_links=["settings"],
         css_paths=[services.folders.assets / name for name in ("style.css", "runs.css")],
         favicon_path=services.folders.assets / "logo.svg",
-        app_kwargs={"middleware": [Middleware(Guard)], "routes": [endpoint.mount(services)]}))
+        app_kwargs={"middleware": [Middleware(Guard)], "routes": [endpoint.mount(services)]},
+        # Else Gradio asks for the page itself, and gives up when a busy machine takes 3 s for it.
+        _frontend=False))
     services.queue.start()
     return blocks, url
 
