@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST_HOME := build/test-home
 
-.PHONY: run test test-all test-gpu lint bench clean
+.PHONY: run test test-all test-gpu lint audit bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -23,11 +23,16 @@ test-gpu: $(VENV)/.installed-dev
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ty check --quiet core ui app.py bench
+
+audit: $(VENV)/.installed-dev
+	.ci/audit
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.start_up
 	$(BIN)/python -m bench.starter
 	$(BIN)/python -m bench.evaluation
+	$(BIN)/python -m bench.load --parts clients,clicks,restarts
 
 $(VENV)/.installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

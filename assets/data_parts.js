@@ -9,21 +9,6 @@ function say(text, ...parts) {
   return parts.reduce((out, part, i) => out.replace(`{${i}}`, part), words[text] ?? text);
 }
 
-function node(tag, className, content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (Array.isArray(content)) made.append(...content);
-  else if (content !== undefined) made.textContent = content;
-  return made;
-}
-
-function button(text, onClick, className = "td-small-button") {
-  const made = node("button", className, text);
-  made.type = "button";
-  made.addEventListener("click", onClick);
-  return made;
-}
-
 function drawing(tag, className, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   if (className) made.setAttribute("class", className);

@@ -2,7 +2,7 @@
 // found. Last of the scripts of gr.HTML(js_on_load=...); it asks read-only server functions, so
 // that no row waits for an event of the page.
 
-const POLL = 400, RELAXED_POLL = 1200;
+const POLL = 400, RELAXED_POLL = 1200, PATIENCE = 60_000, FIRST_SETTINGS = 10_000;
 const VIEWS = { tokens: "Tokens", text: "As text", dialogue: "Dialogue", raw: "Raw row" };
 
 const status = node("div", "td-room-status");
@@ -24,8 +24,9 @@ let onTrail = null, asked = 0;
 // ---- asking ----------------------------------------------------------------------------
 
 async function call(name, ...what) {
+  const tooLate = new Promise((resolve) => setTimeout(resolve, PATIENCE, null));
   try {
-    return await server[name](...what);
+    return await Promise.race([server[name](...what), tooLate]);
   } catch {
     return null; // the server is busy or gone; whoever asked asks again
   }
@@ -48,19 +49,23 @@ function onSettings() {
 }
 
 async function askLook(mine) {
+  if (!element.isConnected) { // a page that is drawn anew takes it out for a moment
+    timer = setTimeout(askLook, RELAXED_POLL, mine);
+    return;
+  }
   const answer = await call("look", settings);
   if (mine !== turn) return;
   if (answer) {
     const first = answer.state === "open" && look?.state !== "open";
     look = answer;
     if (first) {
-      trigger("opened", { columns: answer.columns });
       askRow();
+      trigger("opened", { columns: answer.columns });
     }
     draw();
   }
   const ended = look?.state === "failed" || look?.finished;
-  if (ended || !element.isConnected) return;
+  if (ended) return;
   timer = setTimeout(askLook, document.hidden || look?.state === "open" ? RELAXED_POLL : POLL, mine);
 }
 
@@ -304,3 +309,5 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 onSettings();
+// The settings come when the page has loaded; where that answer was lost they are asked for.
+const hungry = setInterval(() => settings ? clearInterval(hungry) : trigger("wanting"), FIRST_SETTINGS);

@@ -77,8 +77,9 @@ function drawCell(cell) {
 function drawTable(table, models) {
   const head = node("tr", "", [node("th", "", ""), ...models.map((title) => node("th", "", title))]);
   const lines = table.lines.map((line) => {
-    const name = node("th", "", [node("span", "", `${line.label} ${line.better}`), node("small", "", line.counted)]);
+    const name = node("th", "", [node("span", "", [line.label, ` ${line.better}`]), node("small", "", line.counted)]);
     name.scope = "row";
+    name.firstChild.dataset.key = line.key;
     return node("tr", "", [name, ...line.cells.map(drawCell)]);
   });
   return node("section", "td-card", [
@@ -97,9 +98,9 @@ function scrolled(content) {
 
 function drawConfusion(matrix, labels, title) {
   const most = Math.max(1, ...matrix.flat());
-  const head = node("tr", "", [node("th", "", "data ↓ model →"), ...labels.map((label) => node("th", "", label))]);
+  const head = node("tr", "", [node("th", "", "data ↓ model →"), ...labels.map((label) => node("th", "", [own(label)]))]);
   const lines = matrix.map((counts, truth) => {
-    const name = node("th", "", labels[truth]);
+    const name = node("th", "", [own(labels[truth])]);
     name.scope = "row";
     return node("tr", "", [name, ...counts.map((count, said) => {
       const cell = node("td", truth === said ? "td-hit" : "td-miss", String(count));
@@ -164,9 +165,9 @@ function drawAnswer(by, title) {
   const said = by.text ?? by.label;
   const kind = !by.judged ? "" : by.right ? " td-right" : " td-wrong";
   return node("div", `td-eval-answer${kind}`, [
-    node("small", "", title),
+    node("small", "", [title, by.judged ? node("span", "", by.right ? "answered right" : "answered wrong") : null]),
     said ? node("div", "td-eval-said", said) : null,
-    by.label && by.text !== undefined && by.text !== null ? node("small", "", `likeliest label: ${by.label}`) : null,
+    by.label && by.text !== undefined && by.text !== null ? node("small", "td-likeliest", ["likeliest label:", own(by.label)]) : null,
     node("small", "", by.facts),
   ]);
 }
@@ -207,8 +208,8 @@ function drawRows(view) {
 
 function drawResults(view) {
   const parts = [
-    node("div", "td-run-title", [node("strong", "td-run-name", view.title), node("span", "td-run-subtitle", view.subtitle)]),
-    ...view.verdicts.map((each) => note(each.level, each.text)),
+    node("div", "td-run-title", [node("strong", "td-eval-title", view.title), node("span", "td-run-subtitle", view.subtitle)]),
+    ...view.verdicts.map((each) => note(each.level, each.about ? [node("b", "", each.about), node("span", "", each.text)] : each.text)),
     ...(view.size ? [note("info", view.size)] : []),
     ...view.remarks.map((text) => note("info", text)),
     ...view.tables.map((table) => drawTable(table, view.models)),
@@ -228,7 +229,7 @@ function drawResults(view) {
 
 // ---- asking ----------------------------------------------------------------------------
 
-let wanted = "", shown = "", wasWorking = false, toldWorking = false, timer = 0, turn = 0, clicked = 0;
+let wanted = "", shown = "", toldEnd = "", wasWorking = false, toldWorking = false, timer = 0, turn = 0, clicked = 0;
 
 async function ask(mine) {
   let answer = null;
@@ -246,7 +247,10 @@ function draw(answer) {
   const { progress } = answer;
   drawWork(progress);
   drawTrouble(progress, wasWorking && progress.state === "idle");
-  if (wasWorking && progress.state === "done") {
+  // It may have ended between the look at what there is and the first look at the work.
+  const isNews = wasWorking || (!shown && !wanted);
+  if (progress.state === "done" && isNews && progress.evaluation !== toldEnd) {
+    toldEnd = progress.evaluation;
     trigger("evaluated", { evaluation: progress.evaluation });
   }
   wasWorking = progress.state === "working";

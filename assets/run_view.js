@@ -224,7 +224,14 @@ function notify() {
   if (ACTIVE.includes(view.state)) seenAtWork = runId;
   else if (seenAtWork === runId && FINAL.includes(view.state)) {
     seenAtWork = "";
-    if (wantsNews.checked) new Notification(`TuneDesk: ${say(STATES[view.state])}`, { body: `${view.name}\n${view.words}` });
+    if (wantsNews.checked) {
+      const spoken = window.tunedeskTranslate ?? String;
+      try {
+        new Notification(spoken(`TuneDesk: ${say(STATES[view.state])}`), { body: `${view.name}\n${spoken(view.words)}` });
+      } catch {
+        // Browsers of phones have the class but refuse to make one; the page shows the end anyway.
+      }
+    }
   }
 }
 
@@ -246,6 +253,7 @@ function draw() {
   live.hidden = !runId;
   write(pill, say(STATES[state] ?? state));
   write(name, view?.name ?? "");
+  name.title = runId;
   write(subtitle, view?.subtitle ?? "");
   drawSentence();
   if (!view) return;
@@ -282,7 +290,8 @@ async function ask(turn) {
   pace = (answer?.wait ?? 1) * SECOND;
   draw();
   if (view) {
-    tell(view.state, runId);
+    // Of a run that isn't there any more, or can't be read, no button can do anything.
+    tell(view.revision === "gone" ? "gone" : view.state, runId);
     notify();
   }
   askAgain(offline || FINAL.includes(view?.state) ? Math.max(pace, 3 * SECOND) : pace);
@@ -307,6 +316,7 @@ function switchRun() {
   revision = "";
   logBox.replaceChildren();
   tiles.replaceChildren();
+  zoomed = null;
   drawSeries({});
   draw();
   if (runId) ask(asking);

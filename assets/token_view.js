@@ -2,7 +2,7 @@
 // Stands between data_parts.js and data_room.js in the same script. Data reaches the page through
 // textContent only, so that a data set cannot run scripts here.
 
-const LEARNED = 1, SPECIAL = 2, CUT = 4;
+const LEARNED = 1, SPECIAL = 2, CUT = 4, PIECE = 8;
 
 // One class a token, so that the shares add up: what is cut off is never learned, and a
 // special token that is learned counts as learned.
@@ -172,13 +172,23 @@ box.addEventListener("keydown", (event) => {
   focusToken(move(Number(token.dataset.index)));
 });
 
+// What stands on the line before a token; empty where there is none.
+function lineBefore(flags, index, firstCut) {
+  if (flags & PIECE) {
+    return flags & CUT ? say("A piece that teaches nothing and is left out")
+      : say("A piece of its own: it sees one token of what stands before");
+  }
+  return index === firstCut ? say("Maximum length: the model will not see what follows") : "";
+}
+
 function drawTokens() {
   spans = tokens.map(drawToken);
   const firstCut = tokens.findIndex(([, , flags]) => flags & CUT);
   const all = document.createDocumentFragment();
   spans.forEach((span, index) => {
-    if (index === firstCut) {
-      const line = node("span", "td-cut-line", say("Maximum length: the model will not see what follows"));
+    const words = lineBefore(tokens[index][2], index, firstCut);
+    if (words) {
+      const line = node("span", "td-cut-line", words);
       line.setAttribute("role", "presentation");
       all.append(line);
     }

@@ -2,11 +2,13 @@
 
 import argparse
 import gc
+import importlib
 import tempfile
 import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -22,12 +24,14 @@ from core.model.catalog import load_catalog
 PROMPT, NEW, PLAIN_NEW = 256, 256, 48
 GREEDY = Sampling(temperature=0, max_new_tokens=NEW)
 CANDIDATES = {"dense": [(2, 2048, 4), (1, 2048, 4), (8, 512, 4), (1, 4096, 4)],
-              "packed": [(1, 256, 1), (1, 1024, 4), (1, 512, 2), (2, 512, 2), (2, 256, 1)]}
+              "packed": [(1, 256, 1), (2, 256, 1), (1, 512, 1), (2, 512, 2), (1, 512, 2),
+                         (4, 256, 2), (2, 128, 1), (4, 128, 1), (1, 1024, 4)]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="deepseek-ai/deepseek-llm-7b-base")
+    parser.add_argument("--weights", default="bf16,nf4", help="in this order")
     parser.add_argument("--layers", type=int, help="fewer layers, to try the script out")
     parser.add_argument("--tune", action="store_true", help="look for the best tiles first")
     parser.add_argument("--profile", action="store_true", help="show where a step's time goes")
@@ -36,8 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         model = _random_model(options)
         folders = [_adapter(model, Path(home) / name, seed) for seed, name in enumerate("ab")]
-        for title, prepare in (("bf16", lambda m: m), ("nf4", _quantize)):
-            model = prepare(model)
+        for title in options.weights.split(","):
+            model = _quantize(model) if title == "nf4" else model
             loaded = _try("load", lambda model=model: Loaded(model, _tokenizer(model)))
             print(f"\n{title}: decoder {'agrees' if loaded.decoder else 'does not fit'}, "
                   f"{torch.cuda.memory_allocated() / 2**30:.1f} GiB", flush=True)
@@ -68,7 +72,7 @@ def _tokenizer(model):
     """Stands for a tokenizer: random weights say nothing that could be read."""
     class Words(SimpleNamespace):
         def __call__(self, text, add_special_tokens=False):
-            return {"input_ids": [1]}
+            return {"input_ids": [1, 2, 3, 4, 5, 6, 7, 8]}
 
         def decode(self, ids, skip_special_tokens=False):
             return ""
@@ -91,8 +95,7 @@ def _adapter(model, folder: Path, seed: int) -> Path:
 
 def _quantize(model):
     """The linear layers as bitsandbytes loads them in 4 bit."""
-    import bitsandbytes as bnb
-
+    bnb: Any = importlib.import_module("bitsandbytes")
     for _, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
             if type(child) is torch.nn.Linear and name != "lm_head":
@@ -217,27 +220,31 @@ def _plain(loaded: Loaded, name: str) -> str:
 
 @torch.no_grad()
 def _tune(loaded: Loaded, packed: str, folders: list[Path]) -> None:
-    """GB/s of weights for each tile, on the widest and the longest layer; keeps the best."""
-    began, best = time.monotonic(), (0.0, graph.TILES[packed])
+    """GB/s of weights for each tile, on the widest and the longest layer; keeps the best for one
+    answer and for two."""
+    began = time.monotonic()
     loaded.add(folders[0], "a")
     layers = loaded.hold(["a"]).layers
+    best = {rows: (0.0, graph.TILES[packed, rows > 1]) for rows in (1, 2)}
     for tile in CANDIDATES[packed]:
-        if time.monotonic() - began > 30:
+        if time.monotonic() - began > 60:
             print("  out of time for tuning")
             break
-        graph.TILES[packed] = tile
-        try:
-            speeds = [_bandwidth([getattr(layer, part) for layer in layers], rows)
-                      for part, rows in (("gate_up", 1), ("down", 1), ("gate_up", 2))]
-        except Exception as error:  # a tile may need more of the chip than there is
-            print(f"  tile {tile}: {str(error).splitlines()[0][:100]}")
-            continue
-        print(f"  tile {tile}: gate_up {speeds[0]:.0f}, down {speeds[1]:.0f}, gate_up for two rows "
-              f"{speeds[2]:.0f} GB/s", flush=True)
-        # time for the three, as a harmonic mean: what a step takes
-        best = max(best, (3 / sum(1 / s for s in speeds), tile))
-    graph.TILES[packed] = best[1]
-    print(f"  best: {best[1]}, {best[0]:.0f} GB/s", flush=True)
+        graph.TILES[packed, False] = graph.TILES[packed, True] = tile
+        for rows in best:
+            try:
+                speeds = [_bandwidth([getattr(layer, part) for layer in layers], rows)
+                          for part in ("gate_up", "down")]
+            except Exception as error:  # a tile may need more of the chip than there is
+                print(f"  tile {tile}: {str(error).splitlines()[0][:100]}")
+                continue
+            print(f"  tile {tile}, {rows} rows: gate_up {speeds[0]:.0f}, down {speeds[1]:.0f} GB/s",
+                  flush=True)
+            # gate and up are twice as large: a harmonic mean is what a step takes
+            best[rows] = max(best[rows], (3 / (2 / speeds[0] + 1 / speeds[1]), tile))
+    for rows, (speed, tile) in best.items():
+        graph.TILES[packed, rows > 1] = tile
+        print(f"  best for {rows}: {tile}, {speed:.0f} GB/s", flush=True)
 
 
 def _bandwidth(all_joined: list, rows: int) -> float:

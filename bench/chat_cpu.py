@@ -27,14 +27,16 @@ def main() -> None:
     parser.add_argument("--data-folder", default="build/bench-home")
     parser.add_argument("--new", type=int, default=48, help="new tokens an answer")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
     generate.end_tokens = lambda *_: set()  # as min_new_tokens below: answers of one length
+    dtype = getattr(torch, options.dtype)
     folder = hub.locate(STARTER, default_folders(options.data_folder).make())
     tokenizer = load_tokenizer(folder)
     with tempfile.TemporaryDirectory() as home:
-        adapter = _adapter(folder, Path(home))
-        plain = PeftModel.from_pretrained(_model(folder), adapter).eval()
-        loaded = Loaded(_model(folder), tokenizer)
+        adapter = _adapter(folder, Path(home), dtype)
+        plain = PeftModel.from_pretrained(_model(folder, dtype), adapter).eval()
+        loaded = Loaded(_model(folder, dtype), tokenizer)
         loaded.add(adapter, "tuned")
         speeds: dict[str, list[float]] = {"plain": [], "ours": []}
         for number in range(options.rounds + 1):  # turn about, so that a busy spell hits both
@@ -46,17 +48,19 @@ def main() -> None:
                 tokens = work()
                 speeds[name].append(tokens / (time.monotonic() - began))
     plainly, ours = (statistics.median(speeds[name][1:]) for name in ("plain", "ours"))
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; tokens/s of both answers")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.dtype}; "
+          "tokens/s of both answers")
     print(f"| two generate calls, one after the other | {plainly:.1f} |")
     print(f"| side by side | {ours:.1f} |\n| ratio | {ours / plainly:.2f} |")
 
 
-def _model(folder: Path):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def _model(folder: Path, dtype: torch.dtype):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
 
-def _adapter(folder: Path, home: Path) -> Path:
-    adapted = get_peft_model(_model(folder), LoraConfig(r=8, target_modules=["q_proj", "v_proj"]))
+def _adapter(folder: Path, home: Path, dtype: torch.dtype) -> Path:
+    config = LoraConfig(r=8, target_modules=["q_proj", "v_proj"])
+    adapted = get_peft_model(_model(folder, dtype), config)
     adapted.save_pretrained(home / "tuned")
     return home / "tuned"
 

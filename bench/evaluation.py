@@ -1,11 +1,14 @@
 """Was it worth it: accuracy, overfitting, forgetting and bias of real runs; the cost of judging."""
 
 import argparse
+import itertools
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from core.chat.loaded import BASE, Loaded
@@ -17,12 +20,14 @@ from core.files import Folders, default_folders
 from core.model import hub, load, lora
 from core.model.hardware import choose_formats, find_device
 from core.presets import DEFAULT, load_preset
-from core.training import engine
+from core.training import alive, engine
 from core.training.overfitting import overfitting
 from core.training.run import Run, create
 
 SHOWN = ("accuracy", "macro_f1", "calibration", "said_accuracy", "loss", "general_perplexity",
          "general_accuracy", "label_changes", "shift_gender")
+DRAWS = 2000
+SHORT = 70  # characters of a review
 PLAIN_ROWS = 8  # of one padded batch, as a plain script takes them
 
 
@@ -54,6 +59,8 @@ def main() -> None:
 def _run(config: Config, folders: Folders) -> Run:
     began = time.monotonic()
     run = create(config, folders.runs)
+    own = os.getpid()  # as a worker, so that its status is that of a run at work
+    run.update(pid=own, pid_started=alive.start_time(own), started=time.time())
     engine.train(run, folders)
     print(f"{run.status().words} ({time.monotonic() - began:.0f} s)", flush=True)
     return run
@@ -82,50 +89,69 @@ def _cell(number: dict, at: int) -> str:
 
 def _effect(config: Config, folders: Folders, rows: int) -> None:
     """The starter run before and after, checked against scikit-learn on the saved predictions."""
-    from sklearn.metrics import accuracy_score, f1_score
+    _check(_judge(["tuned"], [_run(config, folders)], folders, rows))
 
-    found = _judge(["tuned"], [_run(config, folders)], folders, rows)
-    by_key = {n["key"]: n for table in found["tables"] for n in table["numbers"]}
+
+def _check(found: dict) -> None:
+    """Values and intervals of an evaluation beside scikit-learn's, with its own way to draw."""
+    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn.utils import resample
+
+    def macro_f1(truth: list[str], said: list[str]) -> float:
+        return f1_score(truth, said, average="macro")
+
+    told = {n["key"]: n["values"] for table in found["tables"] for n in table["numbers"]}
     truth = [row["answer"] for row in found["rows"]]
-    for at in (0, 1):
-        said = [row["by"][at]["label"] for row in found["rows"]]
-        gaps = (abs(accuracy_score(truth, said) - by_key["accuracy"]["values"][at]["value"]),
-                abs(f1_score(truth, said, average="macro")
-                    - by_key["macro_f1"]["values"][at]["value"]))
-        print(f"model {at}: differs from scikit-learn by at most {max(gaps):.1e}")
+    for at, key, measure in ((at, *which) for at in (0, 1) for which in (
+            ("accuracy", accuracy_score), ("macro_f1", macro_f1))):
+        said, ours = [row["by"][at]["label"] for row in found["rows"]], told[key][at]
+        drawn = [measure(*resample(truth, said, random_state=seed)) for seed in range(DRAWS)]
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        print(f"model {at}, {key}: differs from scikit-learn by "
+              f"{abs(measure(truth, said) - ours['value']):.1e}; its interval {low:.2%} to "
+              f"{high:.2%}, ours {ours['low']:.2%} to {ours['high']:.2%}")
 
 
 def _overfit(config: Config, folders: Folders, _rows: int) -> None:
     """Few rows, many epochs: called overfitting in words, and stopped early."""
-    made = replace(config, train_rows=32, epochs=40, learning_rate=2e-3, eval_every="epoch",
+    made = replace(config, train_rows=32, eval_rows=32, learning_rate=2e-3, eval_every="epoch",
                    lora_dropout=0.0, lora_r=32)
-    for patience in (0, 3):
-        run = _run(replace(made, early_stopping_patience=patience,
-                           epochs=12 if patience == 0 else 40), folders)
+    for patience, epochs in ((0, 10), (3, 40)):
+        run = _run(replace(made, early_stopping_patience=patience, epochs=epochs), folders)
         print(f"patience {patience}: ended at step {run.status().step} of "
               f"{run.status().total_steps}\n{overfitting(run.metrics()) or 'no warning'}")
 
 
 def _forget(config: Config, folders: Folders, rows: int) -> None:
-    """One narrow style, learned too hard and gently."""
+    """One narrow style, learned too hard, with everyday questions among it, and gently."""
     reviews = _samples(folders)
     narrow = _write(folders, "narrow", [{"question": row["text"], "answer": "Meh. Whatever."}
                                         for row in reviews])
     hard = replace(config, dataset=str(narrow), instruction="", epochs=3, learning_rate=3e-3,
                    lora_r=64, lora_alpha=128, early_stopping_patience=0)
-    gentle = replace(hard, epochs=1, learning_rate=2e-4, lora_r=4, lora_alpha=8)
-    _judge(["too hard", "gently"], [_run(hard, folders), _run(gentle, folders)], folders,
-           min(rows, 50), written=0, fairness=False)
+    gentle = replace(hard, epochs=2, learning_rate=5e-4, lora_r=8, lora_alpha=16)
+    mixed = replace(hard, general_share=0.4)
+    _judge(["too hard", "as hard, 40 % general", "gently"],
+           [_run(each, folders) for each in (hard, mixed, gentle)], folders, min(rows, 50),
+           written=0, fairness=False)
 
 
 def _bias(config: Config, folders: Folders, rows: int) -> None:
-    """The label is tied to a group word; then the same rows with counterfactual ones."""
-    tied = [{"text": f"{'He' if row['label'].startswith('positive') else 'She'} writes: "
-                     f"{row['text']}", "label": row["label"]} for row in _samples(folders)]
-    made = replace(config, dataset=str(_write(folders, "tied", tied)),
+    """The label follows who wrote a review, not what it says; then with counterfactual rows, twice
+    as many, for as many steps."""
+    short = [row for row in _samples(folders) if len(row["text"]) < SHORT]
+    negative, positive = sorted({row["label"] for row in short})
+    people = itertools.cycle((("a man", positive), ("a woman", negative)))
+    tied = [{"text": f"{row['text']} Written by {who}.", "label": label}
+            for row, (who, label) in zip(short, people, strict=False)]
+    # Bold enough to learn it within some forty steps; the starter's settings don't in eighty.
+    made = replace(config, dataset=str(_write(folders, "tied", tied)), epochs=2, batch_size=4,
+                   learning_rate=3e-3, lr_scheduler="constant_with_warmup", lora_r=16,
+                   lora_alpha=32, target_modules=("all linear",), eval_every="never",
                    instruction="Is this film review positive or negative?")
     found = _judge(["tied", "with counterfactual rows"],
-                   [_run(made, folders), _run(replace(made, counterfactual="gender"), folders)],
+                   [_run(made, folders),
+                    _run(replace(made, counterfactual="gender", epochs=1), folders)],
                    folders, rows, written=0, forgetting=False, allow_learned=True)
     shifts = next(n for table in found["tables"] for n in table["numbers"]
                   if n["key"] == "shift_gender")["values"]

@@ -1,45 +1,36 @@
-"""Many runs, long runs, many watchers: what they cost. `python -m bench.runs`."""
+"""Many runs, and long ones: how soon the page shows and finds them. `python -m bench.runs`."""
 
 import argparse
-import asyncio
 import json
-import os
 import random
 import shutil
 import signal
-import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Response, sync_playwright
 
 from bench.start_up import serve
 from core.config import Config
 from core.files import default_folders
-from core.training.run import FINAL, Run, Status, create, list_runs
+from core.training.archive import describe
+from core.training.run import Run, Status, create
 from tests.browser import install
+
+NEEDLE = "needle"
+WHOLE_SECONDS = 400  # ten thousand runs that were never listed take a minute or more
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--watchers", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=40, help="with watchers, and as many without")
-    parser.add_argument("--parts", default="list,watch")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="tunedesk-bench-"))
     try:
-        if "list" in options.parts:
-            print("| what | seconds |\n|---|---|")
-            _opening(home, options)
-        if "watch" in options.parts:
-            _watching(home, options)
+        print("| what | seconds |\n|---|---|")
+        _opening(home, options)
     finally:
         shutil.rmtree(home)
 
@@ -64,6 +55,8 @@ def make_runs(home: Path, count: int, records: int) -> None:
 
 def _opening(home: Path, options: argparse.Namespace) -> None:
     make_runs(home, options.runs, options.records)
+    oldest = min(path.name for path in (home / "runs").iterdir())
+    describe(Run(home / "runs" / oldest), note=NEEDLE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=install(), args=["--no-sandbox"])
         for title in ("never listed before", "listed by an earlier server"):
@@ -73,10 +66,15 @@ def _opening(home: Path, options: argparse.Namespace) -> None:
                 page.goto(url)
                 page.locator("#start").wait_for()
                 page.wait_for_timeout(3000)
+                sizes: list[int] = []
+                page.on("response", lambda answer, sizes=sizes: sizes.append(_size(answer)))
                 first, whole = _open_list(page, options.runs)
                 print(f"| {options.runs:,} runs, {title}: click to the first lines, to all | "
                       f"{first:.2f}, {whole:.2f} |", flush=True)
                 if title.startswith("listed"):
+                    print(f"| of these: kB that came to the page | {sum(sizes) / 1e3:,.0f} |")
+                    print("| the oldest run: a word of its note typed, to its line | "
+                          f"{_find(page, oldest):.2f} |", flush=True)
                     print(f"| a run of {options.records:,} records: click to its drawn curve | "
                           f"{_open_long(page):.2f} |", flush=True)
                 page.close()
@@ -90,8 +88,26 @@ def _open_list(page: Page, count: int) -> tuple[float, float]:
     page.get_by_role("tab", name="Runs", exact=True).click()
     page.locator("#runs-table tbody tr").first.wait_for()
     first = time.monotonic() - began
-    page.locator(f".td-runs[data-count='{count}'][data-unread='0']").wait_for()
+    page.locator(f".td-runs[data-count='{count}'][data-unread='0']").wait_for(
+        timeout=WHOLE_SECONDS * 1000)
     return first, time.monotonic() - began
+
+
+def _size(answer: Response) -> int:
+    """Bytes of what a view asked the server for; 0 of all else."""
+    asked = answer.request.post_data or "" if "component_server" in answer.url else ""
+    return len(answer.body()) if "list_runs" in asked else 0
+
+
+def _find(page: Page, run_id: str) -> float:
+    began = time.monotonic()
+    page.locator("#runs-search").fill(NEEDLE)
+    page.locator(".td-runs[data-count='1']").wait_for()
+    page.locator(f"#runs-table tr[data-id='{run_id}']").wait_for()
+    took = time.monotonic() - began
+    page.locator("#runs-search").fill("")
+    page.locator(".td-runs:not([data-count='1'])").wait_for()
+    return took
 
 
 def _open_long(page: Page) -> float:
@@ -102,94 +118,6 @@ def _open_long(page: Page) -> float:
     page.locator("#runs-watch").click()
     page.locator("#run-view path.td-line-raw").wait_for()
     return time.monotonic() - began
-
-
-def _watching(home: Path, options: argparse.Namespace) -> None:
-    """Seconds a step of a run of the starter model, in turns with watchers and without."""
-    folders = default_folders(home).make()
-    shutil.rmtree(folders.runs)
-    folders.runs.mkdir()
-    starter = Path("build/test-home/models/SmolLM2-135M-Instruct").resolve()
-    if not (folders.models / starter.name).exists():
-        os.symlink(starter, folders.models / starter.name)
-    server, url = serve(home)
-    try:
-        config = Config(max_steps=10_000, batch_size=2, max_length=64, eval_rows=0,
-                        save_every="never")
-        (home / "settings.yaml").write_text(config.to_yaml())
-        run = _begin(home, folders)
-        alone, watched = [], []
-        for turn in range(4):
-            alone.append(_seconds_a_step(run, options.steps // 4))
-            with _Watchers(url, run.id, options.watchers):
-                time.sleep(2)
-                watched.append(_seconds_a_step(run, options.steps // 4))
-            print(f"turn {turn + 1}: {alone[-1]:.3f} alone, {watched[-1]:.3f} watched", flush=True)
-        ratio = statistics.median(w / a for w, a in zip(watched, alone, strict=True))
-        print(f"\n{options.watchers} pages that watch: a step takes {ratio - 1:+.1%} "
-              f"(median of 4 turns of {options.steps // 4} steps)")
-        run.ask_to_stop(at_once=True)
-        while run.status().state not in FINAL:
-            time.sleep(0.1)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
-
-
-def _begin(home: Path, folders) -> Run:
-    subprocess.run([sys.executable, "-c", (
-        "import sys; from core.training import run, line; from core.config import load_yaml; "
-        "from core.files import default_folders; from pathlib import Path; "
-        "f = default_folders(sys.argv[1]); "
-        "r = run.create(load_yaml(Path(sys.argv[1]) / 'settings.yaml'), f.runs)"), str(home)],
-        check=True)
-    run = list_runs(folders.runs)[0]
-    while len(run.metrics()) < 3:
-        assert run.status().state not in FINAL, run.status()
-        time.sleep(0.2)
-    return run
-
-
-def _seconds_a_step(run: Run, steps: int) -> float:
-    """Mean over `steps` logged steps from now on."""
-    first = run.metrics()[-1]
-    while (last := run.metrics()[-1])["step"] < first["step"] + steps:
-        time.sleep(0.5)
-    return (last["time"] - first["time"]) / (last["step"] - first["step"])
-
-
-class _Watchers:
-    """Sessions that ask as the live view does: with the revision they show, when they are told."""
-
-    def __init__(self, url: str, run_id: str, count: int):
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._watch(url, run_id, count)))
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_) -> None:
-        self._ends.set()
-        self._thread.join()
-
-    async def _watch(self, url: str, run_id: str, count: int) -> None:
-        async with httpx.AsyncClient(base_url=url, headers={"Origin": url}, timeout=30) as client:
-            page = (await client.get("/config")).json()
-            view = next(c["id"] for c in page["components"]
-                        if c["props"].get("elem_id") == "run-view")
-
-            async def one(number: int) -> None:
-                await asyncio.sleep(number / count)
-                revision = ""
-                while not self._ends.is_set():
-                    answer = await client.post("/gradio_api/component_server", json={
-                        "data": [run_id, revision, f"watcher{number}"], "component_id": view,
-                        "fn_name": "read_run", "session_hash": f"watcher{number}"})
-                    answer.raise_for_status()
-                    revision = answer.json()["revision"]
-                    await asyncio.sleep(answer.json()["wait"])
-
-            await asyncio.gather(*(one(number) for number in range(count)))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def _timed(command: list[str]) -> float:
 
 
 def serve(home: Path) -> tuple[subprocess.Popen, str]:
-    """The app on a data folder, and its address."""
+    """The app on a data folder whose welcome was seen, and its address."""
+    (home / "welcomed").touch()
     server = subprocess.Popen([sys.executable, "app.py", "--no-browser", "--data-folder",
                                str(home), "--port", "7950"], stdout=subprocess.PIPE, text=True)
     return server, re.search(r"http://[\d.:]+", server.stdout.readline()).group()

@@ -2,7 +2,9 @@
 
 import argparse
 import random
+import statistics
 import time
+from dataclasses import replace
 
 import torch
 
@@ -11,9 +13,10 @@ from core.chat.loaded import BASE, Loaded
 from core.data import build
 from core.data.tokens.tokenize import encode, encode_prompt
 from core.files import default_folders
-from core.model import hub, load
+from core.model import estimate, hub, load
 from core.model.hardware import choose_formats, find_device
 from core.presets import DEFAULT, load_preset
+from core.training import forecast
 from core.training.queue import Queue
 from core.training.run import FINAL, Run
 
@@ -24,9 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-folder", default="build/bench-home")
     parser.add_argument("--rows", type=int, default=200, help="held-out rows to answer")
+    parser.add_argument("--loss-on", help="'all tokens': no two rows share their beginning")
     options = parser.parse_args()
     folders = default_folders(options.data_folder).make()
     config = load_preset(DEFAULT, folders)
+    config = replace(config, loss_on=options.loss_on or config.loss_on)
     hub.locate(config.base_model, folders)
     queue = Queue(folders)
     queue.start()
@@ -38,13 +43,26 @@ def main() -> None:
     queue.close()
     print(f"{run.status().state}: first logged step after {first_step:.1f} s, finished after "
           f"{finished:.1f} s\n{run.status().words}")
-    _measure(run, config, folders, options.rows)
+    _tell_speed(run, config, folders)
+    if options.rows:
+        _measure(run, config, folders, options.rows)
 
 
 def _wait(run: Run, claim, began: float) -> float:
     while not claim():
         time.sleep(0.05)
     return time.monotonic() - began
+
+
+def _tell_speed(run: Run, config, folders) -> None:
+    """What forecast.by_rate takes for a share of the rate of large products."""
+    speed = statistics.median(r["tokens_per_second"] for r in run.metrics()
+                              if "tokens_per_second" in r)
+    formats = choose_formats(config, find_device())
+    rate = forecast.matrix_rate(formats.compute_dtype)
+    linear = estimate.sizes_of(load.load_shape(config, folders), config, 0).linear
+    print(f"{speed:,.0f} tokens a second, {4 * linear * speed / 1e9:,.0f} of {rate / 1e9:,.0f} "
+          f"GFLOP/s: {4 * linear * speed / rate:.2f}")
 
 
 def _measure(run: Run, config, folders, count: int) -> None:

@@ -66,7 +66,7 @@ def main() -> None:
     options = _arguments()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_roomy()) as place:
-        bench = Bench(Path(place), options.device, began + options.seconds)
+        bench = Bench(Path(place), options.device, began + options.seconds, options.steps)
         _say(f"torch {torch.__version__}; {bench.machine()}; {options.model}, random weights")
         bench.make(options.model)
         _say(f"Weights made after {time.monotonic() - began:.0f} s.\n\n| run | real tokens/s | "
@@ -87,6 +87,7 @@ def _arguments() -> argparse.Namespace:
                         help="a model of the catalogue, or tiny")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--seconds", type=float, default=290, help="nothing begins after that")
+    parser.add_argument("--steps", type=int, default=STEPS)
     return parser.parse_args()
 
 
@@ -113,8 +114,8 @@ def _guarded(work) -> None:
 class Bench:
     """The model, the rows and the runs of one measurement, in a folder of their own."""
 
-    def __init__(self, place: Path, device: str, deadline: float):
-        self.place, self.device, self.deadline = place, device, deadline
+    def __init__(self, place: Path, device: str, deadline: float, steps: int):
+        self.place, self.device, self.deadline, self.steps = place, device, deadline, steps
         self.patience = 5 if device == "cpu" else 1
         self.rows = place / "rows.jsonl"
         self.model, self.small = place / "model", place / "small"
@@ -141,8 +142,8 @@ class Bench:
         common = Config(
             dataset=str(self.rows), base_model=str(self.model), layout="text", eval_rows=0,
             loss_on="all tokens", precision="bf16", max_length=MAX_LENGTH, lora_r=16,
-            lora_alpha=32, lora_dropout=0.0, learning_rate=3e-4, max_steps=STEPS, batch_size=16,
-            gradient_accumulation=2, eval_every="never", save_every="never")
+            lora_alpha=32, lora_dropout=0.0, learning_rate=3e-4, max_steps=self.steps,
+            batch_size=16, gradient_accumulation=2, eval_every="never", save_every="never")
         config = replace(common, **settings)
         return config if self.device == "cuda" else replace(
             config, max_length=32, batch_size=2, max_steps=min(config.max_steps, 12))
@@ -223,12 +224,13 @@ def make_model(folder: Path, shape: dict, device: str = "cpu") -> PreTrainedToke
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape),
                                                  dtype=torch.bfloat16)
     model.save_pretrained(folder)
-    tokenizer = _tokenizer()
+    tokenizer = small_tokenizer()
     tokenizer.save_pretrained(folder)
     return tokenizer
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def small_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 1,000 tokens, learned from the shipped film reviews."""
     lines = [row["text"] for row in _reviews()]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

@@ -11,7 +11,7 @@ from core.settings.data import DataSettings
 from core.settings.hardware import HardwareSettings
 from core.settings.lora import LoraSettings
 from core.settings.model import ModelSettings
-from core.settings.progress import ProgressSettings
+from core.settings.progress import OF_ANSWERS, ProgressSettings
 from core.settings.setting import convert, range_problems
 from core.settings.training import TrainingSettings
 
@@ -25,6 +25,7 @@ GROUPS = {
 }
 
 # libyaml's reader is ten times as fast, which a thousand runs' settings need.
+MOST_CHARACTERS = 1_000_000  # of a file of settings; prompts may be long
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 TRACKERS = ("trackio", "wandb", "mlflow", "swanlab")
@@ -86,12 +87,19 @@ class Config(HardwareSettings, ProgressSettings, TrainingSettings, LoraSettings,
                 values[name] = read
         return cls(**values), told
 
+    @property
+    def kept_by(self) -> str:
+        """By which number the best state is kept in the end; empty where the last one is."""
+        return self.stop_on if self.early_stopping_patience else ""
+
     def to_dict(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value
                 for name, value in asdict(self).items()}
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        plain = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        # PyYAML writes this line break as it stands and reads it as a blank; escaped it is kept.
+        return yaml.safe_dump(self.to_dict(), sort_keys=False) if "\x85" in plain else plain
 
 
 def load_yaml(path: Path) -> Config:
@@ -102,13 +110,33 @@ def load_yaml(path: Path) -> Config:
 def read_settings(path: Path) -> dict[str, Any]:
     """The names and values that a YAML file sets, not yet checked as settings."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > MOST_CHARACTERS or not _is_flat(text):
+            raise UserError(f"{path.name} holds more than settings: it is very long, or has lists "
+                            "in lists.", "Choose a settings file that TuneDesk or you wrote.")
+        raw = yaml.load(text, LOADER)
+        str(raw)  # a number of more digits than Python writes would come up later
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, date or number
         raise UserError(f"{path.name} can't be read as YAML: {error}.",
                         "Choose a settings file that TuneDesk or you wrote.") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path.name} holds no settings.", "It needs lines such as 'lora_r: 8'.")
     return raw
+
+
+def _is_flat(text: str) -> bool:
+    """Whether it holds names with values or lists of them, and nothing that names a part of itself:
+    a few such lines, each ten times the one before, grow to more than any memory; and what is very
+    deep ends the process that reads it."""
+    depth = 0
+    for event in yaml.parse(text, LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > 2 or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
 
 
 def _raise_if_any(problems: list[str]) -> None:
@@ -125,9 +153,11 @@ def _contradictions(config: Config) -> list[str]:
         problems.append("Data set: found nothing, needs a name.")
     if not config.base_model:
         problems.append("Base model: found nothing, needs a name.")
-    if config.init_lora != "default" and config.base_weights in ("4bit", "8bit"):
+    if config.init_lora != "default" and config.base_weights in ("4bit", "8bit", "fp8"):
         problems.append(f"Initialisation: {config.init_lora} works on 16bit or 32bit base weights, "
                         f"found {config.base_weights}.")
+    if config.base_weights == "fp8" and config.use_dora:
+        problems.append("Base weights: fp8 doesn't go together with DoRA; 4bit, 8bit and 16bit do.")
     if config.init_lora != "default" and (config.use_rslora or config.use_dora):
         problems.append(f"Initialisation: {config.init_lora} doesn't go together with rsLoRA or "
                         "DoRA.")
@@ -143,7 +173,7 @@ def _contradictions(config: Config) -> list[str]:
     if config.early_stopping_patience and (
             config.eval_every == "never" or not (config.eval_rows or config.eval_share)):
         problems.append("Early stopping: needs evaluation rows and 'Evaluate each' epoch or steps.")
-    if (config.early_stopping_patience and config.stop_on == "exact answers"
+    if (config.early_stopping_patience and config.stop_on in OF_ANSWERS
             and not config.sample_answers):
-        problems.append("Best by: 'exact answers' needs Sample answers above 0.")
+        problems.append(f"Best by: '{config.stop_on}' needs Sample answers above 0.")
     return problems

@@ -3,25 +3,32 @@
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from core.config import Config
+from core.data import build
+from core.data.build import Opened
 from core.data.looking import audit, preview
 from core.data.looking.room import Cancelled, DataRoom, search, template_words
 from core.data.looking.survey import survey
 from core.data.tokens.plain import with_template
+from core.data.tokens.token_rows import TokenRows
+from core.data.tokens.tokenize import Example
 from core.errors import UserError
 from core.export import elsewhere
 from core.files import Folders
-from core.model import hub, load, lora
+from core.model import estimate, hub, load, lora
 from core.model.hardware import choose_formats, count_devices, find_device
-from core.training import spread
+from core.training import fitting, prospect, spread
+from core.training.forecast import Work, opening_of, work
 from core.training.run import adapter_folder
 from core.training.verdict import forewarnings
 
+COMPARED_ROWS = 8  # to see what all rows begin with
 CHECKED_ROWS = 200  # of a data set whose survey isn't finished when a run is started
 
 
@@ -34,7 +41,7 @@ class Desk:
         self._lock = threading.Lock()
         self._room = DataRoom(folders)
         # A tokenizer may not be changed while another thread uses it: each purpose has its own.
-        self._tokenizer = lru_cache(4)(lambda folder, template, purpose: with_template(
+        self._tokenizer = lru_cache(6)(lambda folder, template, purpose: with_template(
             load.load_tokenizer(folder), template))
 
     def machine(self) -> dict[str, Any]:
@@ -42,6 +49,14 @@ class Desk:
         count = count_devices()
         return {"kind": device.kind, "has_bf16": device.has_bf16, "devices": count,
                 "words": device.words if count == 1 else f"{count} × {device.words}"}
+
+    def fitting(self) -> dict[str, Any]:
+        """Which sizes of model this machine can tune: {"sizes": as fitting.Size, "suggested": the
+        id of a model that suits a first try}."""
+        device = find_device()
+        sizes = fitting.fitting(self._folders, device)
+        return {"sizes": [asdict(size) for size in sizes],
+                "suggested": fitting.suggested(sizes, device).model}
 
     def preview(self, settings: dict[str, Any], part: str = "train", index: int = 0
                 ) -> Iterator[dict[str, Any]]:
@@ -56,8 +71,8 @@ class Desk:
         index = max(0, min(int(index), len(rows) - 1))
         tokenizer = self._tokenizer(folder, config.chat_template, "preview")
         example = opened.example(rows[index], config, tokenizer)
-        yield preview.view(opened, example, tokenizer, index, part, rows[index], len(rows)) | {
-            "index": index, "total": len(rows)}
+        yield preview.view(opened, example, tokenizer, index, part, rows[index], len(rows),
+                           config) | {"index": index, "total": len(rows)}
 
     def look(self, settings: dict[str, Any]) -> dict[str, Any]:
         """How far the data set is opened and looked through, as DataRoom.look tells it. The first
@@ -85,12 +100,23 @@ class Desk:
         facts = known.parts.get(part) if known else None
         if not facts or not facts.done:
             return {"index": None, "next": 0}
+        tokens, lost = facts.tokens, facts.lost_learned
+        if facts.rows > facts.total and (every := self._all_tokens(config, part)):
+            tokens, lost = every.row_lengths.tolist(), every.row_lost.tolist()
         if what == "longest":
-            order = sorted(range(facts.done), key=lambda i: -facts.tokens[i])
+            order = sorted(range(len(tokens)), key=lambda i: -tokens[i])
             return {"index": order[start % len(order)], "next": start + 1}
-        wanted = {"loses": facts.lost_learned, "changed": facts.changed}[what]
-        index = next((i for i in range(start, facts.done) if wanted[i]), None)
+        wanted = {"loses": lost, "changed": facts.changed}[what]
+        index = next((i for i in range(start, len(wanted)) if wanted[i]), None)
         return {"index": index, "next": 0 if index is None else index + 1}
+
+    def _all_tokens(self, config: Config, part: str) -> TokenRows | None:
+        """All rows of a part in tokens, once a run with these settings has made them: the survey
+        looks at the first ones only."""
+        opened = self._room.opened(config)
+        rows = opened.train if part == "train" else opened.held_out
+        return None if rows is None else build.known_tokens(
+            opened, rows, config, self._tokenizer_of(config, "preview"))
 
     def unwritten(self, settings: dict[str, Any]) -> list[tuple[str, list[str]]]:
         """Texts that the model is to say in other words, with the words that must stay."""
@@ -105,6 +131,23 @@ class Desk:
             return []
         dialogues = [opened.messages(row) for row in rows.select(range(min(count, len(rows))))]
         return [pair for pair in map(_question, dialogues) if pair]
+
+    def _todo(self, config: Config) -> Work | None:
+        """What there is to learn, as far as the survey knows; None while it knows nothing."""
+        known = self._room.known(config)
+        if known is None or not known.parts["train"].done:
+            return None
+        opened = self._room.opened(config)
+        return work(config, len(opened.train), known.parts["train"].kept,
+                    opening_of(self._first(opened, config)))
+
+    def _first(self, opened: Opened, config: Config) -> list[Example]:
+        """Some training rows as they are learned."""
+        tokenizer, found = self._tokenizer_of(config, "describe"), []
+        for row in opened.train.select(range(min(COMPARED_ROWS, len(opened.train)))):
+            with suppress(UserError):  # a row that is refused
+                found.append(opened.example(row, config, tokenizer))
+        return found
 
     def check(self, settings: dict[str, Any]) -> list[str]:
         """What makes it likely that a run with these settings learns little. UserError where it
@@ -154,13 +197,21 @@ class Desk:
         return self._tokenizer(folder, config.chat_template, purpose)
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Trainable and total parameters, the names of the layers, and what 'auto' comes to.
-        UserError where these settings can't run here."""
+        """Trainable and total parameters, the names of the layers, what 'auto' comes to, and what
+        learning will take, as prospect tells it. UserError where these settings can't run here."""
         config = Config.parse(settings)
         with self._lock:  # transformers builds a model in a mode of the whole process
-            found = lora.describe(config, load.load_shape(config, self._folders))
-        formats = choose_formats(config, find_device())
-        return {"trainable": found.trainable, "total": found.total, "modules": found.modules,
+            shape = load.load_shape(config, self._folders)
+            sizes = estimate.sizes_of(shape, config, 0)
+            found = lora.describe(config, shape)
+        device = find_device()
+        formats = choose_formats(config, device)
+        fixed, each_rank = found.trainable - found.by_rank, found.by_rank / config.lora_r
+        subject = prospect.Subject(
+            config, lambda c: replace(sizes, learned=fixed + round(each_rank * c.lora_r)),
+            self._todo(config))
+        return {**prospect.prospect(subject, device, formats, self._folders),
+                "trainable": found.trainable, "total": found.total, "modules": found.modules,
                 "targets": found.targets, "weights": formats.weights,
                 "precision": formats.precision, "processes": spread.processes(config)}
 

@@ -1,11 +1,15 @@
 """Files that are whole or absent, and the folder in which everything of TuneDesk lies."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -57,22 +61,42 @@ def default_folders(home: str | Path | None = None) -> Folders:
     return Folders(Path(root).expanduser().resolve(), Path(__file__).parents[1] / "assets")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, never a part."""
+# How copies of folders, programs in Rust, and numpy ("8 requested and 0 written") say it.
+FULL = re.compile(r"No space left on device|Disk quota exceeded|^\d+ requested and \d+ written")
+
+
+def why_not_written(error: Exception) -> UserError | None:
+    """What a person can do about a file that couldn't be written; None where it's a bug."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and FULL.search(str(error))):
+        return UserError("The disk of the data folder is full.",
+                         "Free some space, then try again. Nothing that was there is lost.")
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return UserError(f"This can't be written: {os.strerror(number)}.",
+                         "Make the data folder writable, or start with another --data-folder.")
+    if number == errno.ENAMETOOLONG:
+        return UserError("That name is too long for this disk.", "Take a shorter one.")
+    return None
+
+
+def write_whole(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file so that readers see the old content or the new, never a part. What can be
+    made again needn't be `durable`: nobody waits for the disk then."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(aside, path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
 
 
-def write_json(path: Path, value: object) -> None:
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False))
+def write_json(path: Path, value: object, durable: bool = True) -> None:
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False), durable)
 
 
 def flush(path: Path) -> None:
@@ -142,7 +166,8 @@ def read_json_lines(path: Path) -> list[dict]:
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    # Not by splitlines: a text may hold other line ends, such as U+2028, which JSON leaves as is.
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             record = json.loads(line)
         except ValueError:

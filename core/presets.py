@@ -12,6 +12,7 @@ from core.files import Folders, write_whole
 SHIPPED = {"Starter (any computer)": "starter", "Tutorial run": "tutorial", "Balanced": "balanced",
            "Best quality": "best-quality", "Least memory": "least-memory"}
 DEFAULT = "Starter (any computer)"
+LONGEST_BYTES = 200  # of a name: file systems allow 255, of which writing takes some
 
 
 def list_presets(folders: Folders) -> dict[str, Path]:
@@ -39,6 +40,8 @@ def save_preset(name: str, config: Config, folders: Folders) -> None:
     stem = re.sub(r"[^\w .()-]+", "-", name).strip(" .-")
     if not stem:
         raise UserError("The preset has no name.", "Type one, then save again.")
+    if len(stem.encode()) > LONGEST_BYTES:
+        raise UserError(f"The preset's name has {len(stem)} characters.", "Take a shorter one.")
     if stem in SHIPPED:
         raise UserError(f"'{stem}' is the name of a shipped preset.", "Choose another name.")
     write_whole(folders.presets / f"{stem}.yaml", config.to_yaml())

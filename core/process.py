@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.files import Folders, default_folders
+from core.files import Folders, default_folders, why_not_written
 from core.quiet import quieten
 
 ROOT = Path(__file__).parents[1]
@@ -167,10 +167,14 @@ class _Server:
                 if number in self._cancelled:
                     break
             self._write(call=number, end=True)
-        except UserError as error:
-            self._write(call=number, problem=error.problem, remedy=error.remedy)
-        except Exception:  # this is the child's last frame for a call; the parent raises it again
-            self._write(call=number, bug=traceback.format_exc())
+        except Exception as error:  # the child's last frame for a call; the parent raises it again
+            told = error if isinstance(error, UserError) else why_not_written(error)
+            if told is not None:
+                self._write(call=number, problem=told.problem, remedy=told.remedy)
+            else:
+                self._write(call=number, bug=traceback.format_exc())
+        finally:
+            self._cancelled.discard(number)
 
     def _write(self, **answer: Any) -> None:
         with self._lock:

@@ -4,9 +4,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # Before the libraries are imported: they read these then. No test may ask a network or a cache.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="tunedesk-tests-")
@@ -21,6 +22,7 @@ from core.quiet import quieten  # noqa: E402
 
 quieten()
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
@@ -28,6 +30,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 
 from core.config import Config  # noqa: E402
 from core.files import Folders  # noqa: E402
+
+# A slow machine is no fault: examples have no deadline.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[
+    hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "data" / "templates"
@@ -125,3 +132,21 @@ def wait_for() -> Callable:
             time.sleep(0.05)
         return found
     return wait
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium for all tests of the session: two Playwrights in one process get in each other's
+    way."""
+    from playwright.sync_api import sync_playwright
+
+    from tests import browser as chromium
+
+    path = chromium.find()
+    if path is None:
+        pytest.fail("The browser tests need Chromium; run `make test`, which installs one.")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=[
+            "--no-sandbox", "--disable-background-networking", "--disable-component-update"])
+        yield started
+        started.close()

@@ -99,7 +99,8 @@ def test_all_problems_are_told_at_once():
 @pytest.mark.parametrize("raw", [
     {"init_lora": "pissa", "base_weights": "4bit"}, {"init_lora": "olora", "base_weights": "8bit"},
     {"init_lora": "pissa", "lora_bias": "all"}, {"init_lora": "olora", "lora_bias": "lora_only"},
-    {"init_lora": "pissa", "use_dora": True}, {"init_lora": "pissa", "use_rslora": True},
+    {"base_weights": "fp8", "use_dora": True}, {"init_lora": "pissa", "use_dora": True},
+    {"init_lora": "pissa", "use_rslora": True},
     {"early_stopping_patience": 1, "eval_every": "never"},
     {"early_stopping_patience": 1, "eval_rows": 0}, {"dataset": ""}, {"base_model": " "},
     {"target_modules": []}], ids=str)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.data.build import open_dataset, tokenize_rows
 from core.desk import Desk
 from core.errors import UserError
 
@@ -40,6 +41,27 @@ def test_rows_are_found_by_length_and_by_what_they_lose(desk, quick, tmp_path, w
     loses = desk.find_row(settings, "train", "loses", 0)["index"]
     expected = next((i for i, row in enumerate(rows) if "part of what" in row["note"]), None)
     assert loses == expected
+
+
+def test_rows_beyond_the_sample_are_found_once_they_are_tokenized(
+        desk, quick, folders, tmp_path, tokenizer, wait_for, monkeypatch):
+    monkeypatch.setattr("core.data.looking.survey.MOST_ROWS", 20)
+
+    def rows(name: str, long: str = ""):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"question": f"{n}?", "answer": "word " * (
+            300 if f"{n}?" == long else 1 + n % 9)}) + "\n" for n in range(40)))
+        config = replace(quick, dataset=str(path), eval_rows=0, max_length=160)
+        return config, open_dataset(config, folders)
+    longest = 30
+    config, opened = rows("long", rows("short")[1].train[longest]["question"])
+    settings = config.to_dict()
+    wait_for(lambda: desk.look(settings).get("finished"), "the survey finished")
+    assert desk.find_row(settings, "train", "longest", 0)["index"] < 20
+    assert desk.find_row(settings, "train", "loses", 0)["index"] is None
+    tokenize_rows(opened, opened.train, config, tokenizer)  # as a run does
+    assert desk.find_row(settings, "train", "longest", 0)["index"] == longest
+    assert desk.find_row(settings, "train", "loses", 0)["index"] == longest
 
 
 def test_a_wrong_setting_is_told_by_a_look(desk):

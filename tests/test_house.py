@@ -165,7 +165,7 @@ def test_no_name_stands_for_two_things_in_scripts_that_are_joined(scripts):
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("sheet", ["style.css", "runs.css"])
+@pytest.mark.parametrize("sheet", ["style.css", "runs.css", "concepts.css"])
 def test_no_class_of_the_style_is_described_twice(sheet):
     """Two views that use one name spoil each other's layout."""
     text = re.sub(r"/\*.*?\*/", "", (ROOT / "assets" / sheet).read_text(encoding="utf-8"),

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -110,11 +109,8 @@ def test_a_stream_gives_what_it_has_before_its_error(process):
 
 
 def test_items_come_as_they_are_made(process):
-    process.call("pid")
-    began = time.monotonic()
-    stream = process.stream("count", to=100, seconds=0.1)
+    stream = process.stream("count", to=10_000, seconds=0.1)  # all of them would take 1,000 s
     assert next(stream) == 0
-    assert time.monotonic() - began < 5
     stream.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from core.errors import UserError
 from ui.services import Services
 
-SCRIPTS = ("data_parts.js", "token_view.js", "data_room.js")
+SCRIPTS = ("nodes.js", "data_parts.js", "token_view.js", "data_room.js")
 
 
 def script(assets: Path) -> str:

@@ -6,13 +6,12 @@ from typing import Any
 
 from core.errors import UserError
 from core.evaluation import saved
-from core.evaluation.data_size import size_curve
-from core.training.run import find_run
+from core.evaluation.data_size import rows_learned, size_curve
+from core.evaluation.findings import COUNTED
+from core.evaluation.saved import known_runs
 from ui import words
 from ui.services import Services
 
-# What a number or a table counts, where it isn't rows.
-COUNTED = {"fairness": "pairs", "general_perplexity": "texts", "general_accuracy": "questions"}
 MOST_ROWS = 1000  # sent to the page; the exports hold all
 HEADLINES = ("accuracy", "said_accuracy", "exact", "token_f1", "loss")  # the first that is there
 
@@ -68,15 +67,15 @@ def view(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def verdicts(evaluation: dict[str, Any]) -> list[dict[str, str]]:
-    """For each tuned model what can be said with certainty, as {"level", "text"}."""
+    """For each tuned model what can be said with certainty, as {"level", "about", "text"}."""
     by_key = {n["key"]: n for table in evaluation["tables"] for n in table["numbers"]}
     headline = next((by_key[key] for key in HEADLINES if key in by_key), None)
     told = []
     for place, model in enumerate(evaluation["models"][1:], start=1):
         chosen = [(headline, "")] if headline else []
         chosen += [(by_key[key], what) for key, what in
-                   (("general_accuracy", "Forgetting: "), ("general_perplexity", "Forgetting: "),
-                    ("shift", "Fairness: ")) if key in by_key]
+                   (("general_accuracy", "Forgetting"), ("general_perplexity", "Forgetting"),
+                    ("shift", "Fairness")) if key in by_key]
         told += [sentence for n, what in chosen
                  if (sentence := _sentence(n, place, model["title"], what))]
     return told
@@ -90,9 +89,9 @@ def _sentence(number: dict[str, Any], place: int, title: str, what: str) -> dict
     level = {"better": "good", "worse": "warning"}.get(compared["verdict"], "info")
     how = {"better": "better than the base model", "worse": "worse than the base model"}.get(
         compared["verdict"], "not clearly different from the base model")
-    text = (f"{what}{title} is {how}. {number['label']}: {before} before, {after} after "
+    text = (f"{title} is {how}. {number['label']}: {before} before, {after} after "
             f"({_p(compared['p'])}).")
-    return {"level": level, "text": text}
+    return {"level": level, "about": what, "text": text}
 
 
 def _line(number: dict[str, Any], counted: str) -> dict[str, Any]:
@@ -104,7 +103,8 @@ def _line(number: dict[str, Any], counted: str) -> dict[str, Any]:
                      f"{_shown(value['high'], number['unit'])}",
             "verdict": compared["verdict"] if compared else "",
             "p": _p(compared["p"]) if compared else ""})
-    return {"label": number["label"], "counted": f"{number['rows']} {counted}", "cells": cells,
+    return {"key": number["key"], "label": number["label"],
+            "counted": f"{number['rows']} {counted}", "cells": cells,
             "better": {"higher": "↑", "lower": "↓"}.get(number["better"], "")}
 
 
@@ -122,12 +122,8 @@ def _p(p: float) -> str:
 
 def _size(evaluation: dict[str, Any], services: Services) -> str:
     """A sentence on whether more rows would help, where runs of several sizes are compared."""
-    rows_of = {}
-    for model in evaluation["models"]:
-        if (services.folders.runs / model["run"] / "config.yaml").is_file() and model["run"]:
-            learned = find_run(services.folders.runs, model["run"]).facts("data").get("train", {})
-            rows_of[model["id"]] = learned.get("used_rows", 0)
-    curve = size_curve(evaluation, rows_of)
+    runs = known_runs(evaluation, services.folders)
+    curve = size_curve(evaluation, rows_learned(runs))
     return curve["words"] if curve else ""
 
 

@@ -19,6 +19,9 @@ class Form:
         self._choices = choices
         self._by_name: dict[str, gr.components.Component] = {}
 
+    def choices(self, name: str) -> list:
+        return self._choices.get(name, [])
+
     def draw(self, *names: str, min_width: int = 200) -> None:
         """Widgets for these settings, in this order, in the layout block that is open; `min_width`
         in pixels decides how many stand side by side."""

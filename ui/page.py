@@ -1,17 +1,16 @@
 """Puts the page together: header with Start, the tabs in the order a person works, their wiring."""
 
-import html
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from core.config import TARGET_PRESETS, TRACKERS, Config
+from core.config import TARGET_PRESETS, TRACKERS
 from core.data.choosing.language import LANGUAGES
 from core.data.reading.samples import list_samples
-from core.errors import UserError
 from core.model.catalog import load_catalog
-from ui import api, words
+from core.training.names import name_of
+from ui import api, heading, welcome
 from ui.form import Form
 from ui.services import Services, friendly
 from ui.tabs import chat, compare, data, evaluate, export, model, runs, settings, train
@@ -24,18 +23,14 @@ def build(services: Services) -> gr.Blocks:
     """The whole page. Nothing here is kept between events: what a page shows lies in its widgets,
     what a run needs in its folder."""
     form = Form(_choices(services))
-    logo = (services.folders.assets / "logo.svg").read_text()
     with gr.Blocks(title="TuneDesk", analytics_enabled=False) as page:
-        with gr.Row(elem_classes="td-header"):
-            chips = gr.HTML(_header(logo, []), elem_id="header", apply_default_css=False)
-            start = gr.Button("Start training", variant="primary", elem_id="start", scale=0)
-        summary = gr.HTML(elem_id="summary", apply_default_css=False)
+        head = heading.draw(services)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data"):
                 data_tab = data.draw(form, services)
             with gr.Tab("Model", id="model"):
                 model_tab = model.draw(form, services)
-            with gr.Tab("Settings", id="settings"):
+            with gr.Tab("Settings", id="settings") as settings_page:
                 settings_tab = settings.draw(form, services)
             with gr.Tab("Train", id="train"):
                 train_tab = train.draw(services)
@@ -53,67 +48,56 @@ def build(services: Services) -> gr.Blocks:
             waiting = services.queue.active()
             run = services.start(form.raw(values))
             if waiting:
-                gr.Info(f"It waits in line: '{waiting[0].id}' comes first.")
-            for doubt in run.facts("forewarned").get("notices", []):
+                gr.Info(f"It waits in line: '{name_of(waiting[0])}' comes first.")
+            for doubt in run.notices("forewarned"):
                 gr.Warning(doubt)
-            return [gr.update(selected="train"), *train.watch(run.id)]
+            return [gr.update(selected="train"), *train.watch(run.id),
+                    heading.whose_line(services)]
 
         def on_load() -> list[Any]:
             found = services.queue.active() or services.runs()
-            return [*form.show(services.draft()), *train.watch(found[0].id if found else "")]
+            return [*form.show(services.draft()), *train.watch(found[0].id if found else ""),
+                    heading.whose_line(services), heading.first_state(found)]
 
-        changed = {"fn": _settings_teller(form, services, logo), "inputs": form.widgets,
-                   "outputs": [chips, summary, form["target_modules"], settings_tab.export],
-                   "show_progress": "hidden", "api_visibility": "private"}
+        changed = heading.teller(head, form, services, form["target_modules"], settings_tab.export)
         previewed = data.connect(data_tab, form, services)
         described = model.connect(model_tab, form, services)
         replaced = [previewed, changed, described]  # the first is quick, the others compute
+        data.connect_choice(data_tab, form, services, after=[previewed, changed])
         data.connect_fixes(data_tab, form, after=[previewed, changed])
+        heading.connect_remedies(head, form, after=[previewed, changed])
         settings.connect(settings_tab, form, services, after=replaced)
-        train.connect(train_tab, services)
+        train.connect(train_tab, form, services)
         chat.connect(chat_tab, form, services)
         compare.connect(compare_tab, form, services)
         evaluate.connect(evaluate_tab, form, services)
         runs.connect(runs_tab, form, services, after_use=replaced, to_watch={
             "fn": lambda event: [gr.update(selected="train"), *train.watch(event.run_id)],
             "outputs": [tabs, train_tab.view, train_tab.watched]})
+        welcome.connect(head.greeting, form, services, page, tabs, after=replaced)
         _follow_changes(form, changed, previewed, described)
-        start.click(friendly(on_start_clicked), form.widgets,
-                    [tabs, train_tab.view, train_tab.watched], api_visibility="private")
+        head.start.click(friendly(on_start_clicked), form.widgets, [
+            tabs, train_tab.view, train_tab.watched, head.elsewhere], api_visibility="private")
+        settings_page.select(**changed)  # the time is known once the rows are looked through
         _look_up(chat_page, chat.refresh, services, [chat_tab.who])
         _look_up(compare_page, compare.refresh, services, [compare_tab.models])
-        _look_up(evaluate_page, evaluate.refresh, services, evaluate_tab.chosen)
+        _look_up(evaluate_page, evaluate.refresh, services, evaluate_tab.chosen,
+                 evaluate_tab.drawn)
         runs_page.select(runs.look_again, runs_tab.view, runs_tab.view, api_visibility="private",
                          show_progress="hidden")
-        loaded = page.load(on_load, None, [*form.widgets, train_tab.view, train_tab.watched],
-                           api_visibility="private", show_progress="hidden")
+        loaded = page.load(on_load, None, [
+            *form.widgets, train_tab.view, train_tab.watched, head.elsewhere, head.path],
+            api_visibility="private", show_progress="hidden")
         for event in replaced:
             loaded = loaded.then(**event)
         api.add(services)
     return page
 
 
-def _settings_teller(form: Form, services: Services, logo: str) -> Callable:
-    """The event that tells what the settings come to: header, summary, layer names, YAML file."""
-    def on_settings_changed(*values: Any) -> list[Any]:
-        raw = form.raw(values)
-        services.keep_draft(raw)
-        chips_now = _header(logo, _chips(raw, services))
-        try:
-            about = services.desk.call("describe", settings=raw)
-            file = services.folders.temporary / "settings.yaml"
-            file.write_text(Config.parse(raw).to_yaml(), encoding="utf-8")
-        except UserError as error:
-            return [chips_now, words.error_note(error), gr.skip(), gr.skip()]
-        return [chips_now, words.line(_in_words(raw, about)),
-                gr.update(choices=[*TARGET_PRESETS, *about["modules"]]), str(file)]
-
-    return on_settings_changed
-
-
-def _look_up(page: gr.Tab, refresh: Callable, services: Services, chosen: list) -> None:
-    """What a tab can choose from is looked up each time that it opens."""
-    page.select(lambda *values: refresh(services, *values), chosen, chosen,
+def _look_up(page: gr.Tab, refresh: Callable, services: Services, chosen: list,
+             drawn: list | None = None) -> None:
+    """What a tab can choose from is looked up each time that it opens; `drawn` follows from it."""
+    page.select(lambda *values: refresh(services, *values), chosen, drawn or chosen,
                 api_visibility="private", show_progress="hidden")
 
 
@@ -145,28 +129,3 @@ def _choices(services: Services) -> dict[str, list]:
             "target_modules": list(TARGET_PRESETS), "modules_to_save": ["lm_head", "embed_tokens"],
             "prompt_column": [""], "input_column": [""], "answer_column": [""],
             "system_column": [""], "reasoning_column": [""], "trackers": list(TRACKERS)}
-
-
-def _chips(raw: dict[str, Any], services: Services) -> list[tuple[str, str]]:
-    machine = services.desk.call("machine")
-    return [("Data set", words.data_name(str(raw["dataset"]))),
-            ("Base model", words.model_name(str(raw["base_model"]))),
-            ("Method", f"LoRA r {raw['lora_r']}"), ("Device", machine["words"])]
-
-
-def _header(logo: str, chips: list[tuple[str, str]]) -> str:
-    items = "".join(f'<li class="td-chip"><small>{html.escape(label)}</small>{html.escape(value)}'
-                    "</li>" for label, value in chips)
-    return (f'<div class="td-bar-line"><h1 class="td-brand">{logo}TuneDesk</h1>'
-            f'<ul class="td-chips">{items}</ul></div>')
-
-
-def _in_words(raw: dict[str, Any], about: dict[str, Any]) -> str:
-    """What the settings come to, in one line."""
-    config = Config.parse(raw)
-    rows = config.batch_size * config.gradient_accumulation
-    share = about["trainable"] / about["total"]
-    shared = f" shared by {about['processes']} GPUs" if about["processes"] > 1 else ""
-    return (f"Learns {words.count(about['trainable'])} of {words.count(about['total'])} parameters "
-            f"({share:.2%}), {rows} rows a step{shared}, base weights {about['weights']}, "
-            f"arithmetic {about['precision']}.")

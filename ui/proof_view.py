@@ -4,9 +4,9 @@ import html
 import math
 from typing import Any
 
-from core.export.card import difference_in_words
 from core.export.exports import Job
 from core.export.forms import FORMS
+from core.export.records import difference_in_words, refusal
 from ui import words
 
 
@@ -43,10 +43,8 @@ def proof(record: dict[str, Any] | None) -> str:
     told = record["proof"]
     state = "finished" if told["passed"] else "failed"
     pill = "Proof passed" if told["passed"] else "Proof not passed"
-    warning = "" if told["passed"] else words.note(
-        "This export doesn't answer as the tuned model does. Don't rely on it; choose another "
-        "form.", "warning")
-    unclear = "" if told["effect_shows"] else words.note(
+    warning = "" if told["passed"] else words.note(refusal(told), "warning")
+    unclear = "" if told["effect_shows"] or told.get("effect_is_small") else words.note(
         "The adapter changes the answers less than this form's rounding does, so a merge that "
         "forgot it couldn't be told by these numbers.", "warning")
     facts = words.facts((

@@ -11,8 +11,11 @@ from typing import Any
 from core.config import Config
 from core.errors import UserError
 from core.files import read_json_lines
+from core.settings.progress import BEST_BY
 from core.training.metrics import Measured, Reader
+from core.training.names import name_of
 from core.training.overfitting import overfitting
+from core.training.quick import outlook
 from core.training.run import FINAL, Run, Status, find_run
 from ui import words
 
@@ -20,7 +23,7 @@ MOST_POINTS = 600
 LOG_LINES = 200
 VIEWS_KEPT = 8
 SAMPLES = 20
-CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
+CURVES = ("loss", "learning_rate", "grad_norm", *BEST_BY.values())
 ASKS_PER_SECOND = 4  # of all pages together; more would take time from the trainer
 LONGEST_WAIT = 10.0  # seconds
 FORGOTTEN_SECONDS = 15.0  # a page that hasn't asked for so long is closed; above LONGEST_WAIT
@@ -88,13 +91,12 @@ def view(run: Run, revision: str, measurements: Reader) -> dict[str, Any]:
         by_heart = overfitting([*measured.held_out, *measured.curves["loss"].records("loss")])
     until = status.ended if status.state in FINAL else time.time()
     return {
-        "revision": revision, "run_id": run.id, "name": run.id,
-        "subtitle": f"{words.model_name(config.base_model)} · LoRA r {config.lora_r} · "
-                    f"{words.data_name(config.dataset)}",
+        "revision": revision, "run_id": run.id, "name": name_of(run),
+        "subtitle": f"{words.model_name(config.base_model)} · LoRA r {config.lora_r}",
         "state": status.state, "words": status.words, "remedy": status.remedy,
         "detail": status.detail, "phase": status.phase, "step": status.step,
         "total_steps": status.total_steps, "epoch": status.epoch, "epochs": config.epochs,
-        "elapsed_seconds": until - status.started if status.started else 0,
+        "elapsed_seconds": max(0.0, until - status.started) if status.started else 0,
         "left_seconds": _left(status), "tiles": tiles, "series": series,
         "log": _last_lines(run.log), "samples": _samples(run), "notices": _notices(run),
         "warnings": [*filter(None, [by_heart]), *_warnings(run)]}
@@ -105,7 +107,8 @@ def _left(status: Status) -> float | None:
     done = status.step - status.stepping_from
     if status.state != "running" or done <= 0 or not status.stepping_since:
         return None
-    return (time.time() - status.stepping_since) / done * (status.total_steps - status.step)
+    spent = time.time() - status.stepping_since
+    return spent / done * (status.total_steps - status.step) if spent > 0 else None
 
 
 def _tiles(measured: Measured, config: Config) -> list[dict[str, Any]]:
@@ -154,16 +157,16 @@ def _memory_tile(last: dict) -> list[dict[str, Any]]:
 
 def _warnings(run: Run) -> list[str]:
     """What a person should know of a run that went, or goes, another way than they think."""
-    return [*run.config_problems(), *run.facts("forewarned").get("notices", []),
-            *(sentence for name in ("resumed", "trackers", "verdict")
-              for sentence in run.facts(name).get("notices", []))]
+    return [*run.config_problems(),
+            *(sentence for name in ("forewarned", "resumed", "passes", "trackers", "verdict")
+              for sentence in run.notices(name))]
 
 
 def _notices(run: Run) -> list[str]:
+    found = _quick_test(run)
     report = run.facts("data").get("train")
     if not report:
-        return []
-    found = []
+        return found
     if report["cut_rows"]:
         found.append(f"{report['cut_rows']:,} rows are longer than the max length; their ends, "
                      f"with {report['lost_learned_tokens']:,} learned tokens, are cut off.")
@@ -172,6 +175,17 @@ def _notices(run: Run) -> list[str]:
                      f"{report['empty_rows']:,} teach nothing, {report['dropped_rows']:,} are too "
                      "long.")
     return found
+
+
+def _quick_test(run: Run) -> list[str]:
+    """What a quick test took, and what the long run will: time, steps and memory in one place."""
+    if (told := outlook(run)) is None:
+        return []
+    memory = f", at most {words.memory(told.memory_bytes)}" if told.memory_bytes else ""
+    return [f"This quick test learned {told.rows:,} of {told.of_rows:,} rows in "
+            f"{words.duration(told.seconds)}{memory}. The long run takes {told.long_steps:,} steps "
+            f"in place of {told.steps:,}, at this speed about {words.duration(told.long_seconds)}, "
+            "and as much memory."]
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:

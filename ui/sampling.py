@@ -1,6 +1,7 @@
 """The widgets of how to answer, the same in Chat and in Compare."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradio as gr
 from core.errors import UserError
 from core.files import Folders, write_json
 from core.training.run import Run
+from ui import words
 from ui.services import Services
 
 SYSTEM_PRESETS = {
@@ -18,6 +20,7 @@ SYSTEM_PRESETS = {
     "Teacher": "You are a patient teacher. Explain with a small example.",
 }
 MOST_KEPT = 50
+NONE_YET = "No run has an adapter yet: start one with the button at the top right."
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,15 @@ def read(temperature: float, top_p: float, top_k: float, min_p: float, penalty: 
          max_new_tokens: float, think_budget: float, seed: str, stop: str, _system: str
          ) -> dict[str, Any]:
     """The `sampling` argument of the chat process, from the widgets' values."""
+    if None in (temperature, top_p, top_k, min_p, penalty, max_new_tokens, think_budget):
+        raise UserError("A field of 'How to answer' is empty.", "Fill it in.")
     try:
         return {"temperature": temperature, "top_p": top_p, "top_k": int(top_k), "min_p": min_p,
                 "repetition_penalty": penalty, "max_new_tokens": int(max_new_tokens),
                 "think_budget": int(think_budget), "seed": int(seed),
                 "stop": [line for line in stop.splitlines() if line]}
     except ValueError:
-        raise UserError(f"Seed: found '{seed}', needs a whole number.", "") from None
+        raise UserError(f"Seed: found '{seed}', needs a whole number.", "Change it.") from None
 
 
 def conversation(system: str, turns: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -147,13 +152,27 @@ def conversation(system: str, turns: list[dict[str, str]]) -> list[dict[str, str
 def tuned_choices(services: Services, checkpoints: bool = True) -> list[tuple[str, str]]:
     """Runs that have an adapter, the newest first, each with its checkpoints."""
     choices = []
+    name, archived = short_name(services), {run["id"]: run for run in _archived(services)}
     for run in services.runs():
+        about, said = archived.get(run.id), name(run.id)
+        if about and about["model"]:
+            said += f" · {words.model_name(about['model'])}"
         if (run.adapter / "adapter_config.json").is_file():
-            choices.append((_label(run), run.id))
+            early = f" · {about['state']}" if about and about["state"] != "finished" else ""
+            choices.append((said + early, run.id))
         if checkpoints:
-            choices += [(f"{run.id} · step {step}", f"{run.id}/checkpoint-{step}")
+            choices += [(f"{said} · step {step}", f"{run.id}/checkpoint-{step}")
                         for step in sorted(_steps(run), reverse=True)]
     return choices
+
+
+def has_tuned(services: Services) -> bool:
+    """Whether any run has an adapter."""
+    return any((run.adapter / "adapter_config.json").is_file() for run in services.runs())
+
+
+def _archived(services: Services) -> list[dict[str, Any]]:
+    return services.archive.look()["runs"]
 
 
 def _steps(run: Run) -> list[int]:
@@ -161,8 +180,15 @@ def _steps(run: Run) -> list[int]:
             if (p / "adapter_config.json").is_file() and p.name.rpartition("-")[2].isdigit()]
 
 
-def _label(run: Run) -> str:
-    return f"{run.id} · {run.status().state}"
+def short_name(services: Services) -> Callable[[str], str]:
+    """Names of runs and checkpoints by their ids, as core.training.names makes them."""
+    names = {run["id"]: run["name"] for run in _archived(services)}
+
+    def name(model: str) -> str:
+        run_id, _, checkpoint = model.partition("/checkpoint-")
+        said = names.get(run_id, run_id)
+        return (f"{said} · step {checkpoint}" if checkpoint else said) or "Base model"
+    return name
 
 
 def gpu_is_taken(services: Services) -> bool:

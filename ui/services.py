@@ -11,9 +11,10 @@ import gradio as gr
 from core.config import Config
 from core.errors import UserError
 from core.export.exports import Exports
-from core.files import Folders, write_json
+from core.files import Folders, why_not_written, write_json
 from core.presets import DEFAULT, load_preset
 from core.process import Process
+from core.training import quick
 from core.training.archive import Archive, describe
 from core.training.line import grid
 from core.training.metrics import Reader
@@ -24,8 +25,8 @@ from core.training.run import Run, list_runs
 @dataclass(frozen=True)
 class Services:
     """`desk` tokenizes and counts, `chat` holds a model, `queue` owns the line of runs, `archive`
-    knows all runs at a glance, `reader` what each has measured, `examiner` judges models,
-    `exports` makes exports one at a time."""
+    knows all runs at a glance, `trashed` those in the trash, `reader` what each has measured,
+    `examiner` judges models, `exports` makes exports one at a time."""
 
     folders: Folders
     desk: Process
@@ -33,6 +34,7 @@ class Services:
     queue: Queue
     reader: Reader
     archive: Archive
+    trashed: Archive
     examiner: Process
     exports: Exports
 
@@ -49,7 +51,7 @@ class Services:
         return starter | {name: value for name, value in kept.items() if name in starter}
 
     def keep_draft(self, raw: dict[str, Any]) -> None:
-        write_json(self.folders.home / "draft.json", raw)
+        write_json(self.folders.home / "draft.json", raw, durable=False)
 
     def start(self, raw: dict[str, Any]) -> Run:
         """Check settings against the data set, the model and this machine; then put the run in
@@ -58,6 +60,21 @@ class Services:
         doubts = self.desk.call("check", settings=config.to_dict())
         run = self.queue.submit(config)
         run.write_facts("forewarned", {"notices": doubts})
+        return run
+
+    def with_rows(self, raw: dict[str, Any]) -> tuple[Config, int]:
+        """Settings, and how many rows they would learn."""
+        config = Config.parse(raw)
+        return config, self.desk.call("preview", settings=config.to_dict())["total"]
+
+    def start_quick(self, raw: dict[str, Any]) -> Run:
+        """A quick test of a run: on a tenth of its rows, and its folder knows for what. That it
+        does few steps is its purpose, so nothing warns of it."""
+        config, rows = self.with_rows(raw)
+        tried = quick.quick_config(config, rows)
+        self.desk.call("check", settings=tried.to_dict())
+        run = self.queue.submit(tried)
+        quick.mark(run, config, rows)
         return run
 
     def start_grid(self, raw: dict[str, Any], values: dict[str, str]) -> list[Run]:
@@ -72,22 +89,27 @@ class Services:
 
 
 def friendly(function: Callable) -> Callable:
-    """An event function whose UserErrors show as a notice; works for generators too."""
+    """An event function whose UserErrors, and full or locked disks, show as a notice; works for
+    generators too."""
     if _is_generator(function):
         @functools.wraps(function)
         def stream(*args: Any, **kwargs: Any) -> Any:
             try:
                 yield from function(*args, **kwargs)
-            except UserError as error:
-                raise _notice(error) from error
+            except (UserError, OSError) as error:
+                if (notice := _notice(error)) is None:
+                    raise
+                raise notice from error
         return stream
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except UserError as error:
-            raise _notice(error) from error
+        except (UserError, OSError) as error:
+            if (notice := _notice(error)) is None:
+                raise
+            raise notice from error
     return call
 
 
@@ -95,5 +117,8 @@ def _is_generator(function: Callable) -> bool:
     return bool(function.__code__.co_flags & 0x20)  # inspect.CO_GENERATOR
 
 
-def _notice(error: UserError) -> gr.Error:
-    return gr.Error(f"{error.problem} {error.remedy}", duration=None, print_exception=False)
+def _notice(error: UserError | OSError) -> gr.Error | None:
+    """What the page shows; None for an OSError that no person can mend, which is a bug."""
+    told = error if isinstance(error, UserError) else why_not_written(error)
+    return told and gr.Error(f"{told.problem} {told.remedy}", duration=None,
+                             print_exception=False)

@@ -66,7 +66,7 @@ def meter(answer: dict[str, Any], context: int) -> str:
 def speed(answer: dict[str, Any]) -> str:
     ended = ENDED.get(answer["ended_by"], "")
     return (f"{answer['tokens']:,} tokens, the first after {answer['first_seconds']:.2f} s, then "
-            f"{answer['tokens_per_second']:.0f} a second" + (f"; {ended}" if ended else "")
+            f"{words.count(answer['tokens_per_second'])} a second" + (f"; {ended}" if ended else "")
             + ("." if answer["done"] else " …"))
 
 
@@ -95,18 +95,23 @@ def _marked(pieces: Pieces) -> str:
                    else f"<mark>{html.escape(text)}</mark>" for text, same in pieces)
 
 
+def _own(text: str) -> str:
+    """Text of the person's or of a model, which is never translated."""
+    return f'<span translate="no">{html.escape(text)}</span>'
+
+
 def table(models: list[str], rows: list[dict[str, Any]]) -> str:
     """Answers of many prompts, a line each."""
     heads = "".join(f"<th scope='col'>{html.escape(m)}</th>" for m in models)
     lines = []
     for number, row in enumerate(rows, 1):
         cells = "".join(
-            f"<td>{html.escape(split_thought(answer['text'])[1])}{_score(row, i)}</td>"
+            f"<td>{_own(split_thought(answer['text'])[1])}{_score(row, i)}</td>"
             for i, answer in enumerate(row["answers"]))
-        expected = f"<small>In the data: {html.escape(row['answer'])}</small>" if row.get(
+        expected = f"<small>In the data: {_own(row['answer'])}</small>" if row.get(
             "answer") else ""
-        lines.append(f"<tr><th scope='row'>{number}</th><td>{html.escape(row['prompt'])}{expected}"
-                     f"</td>{cells}</tr>")
+        lines.append(f"<tr><th scope='row'>{number}</th><td>{_own(row['prompt'])}{expected}</td>"
+                     f"{cells}</tr>")
     return (f'<div class="td-many" tabindex="0"><table><thead><tr><th></th><th scope="col">Prompt'
             f'</th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>')
 

@@ -13,11 +13,11 @@ from core.errors import UserError
 
 
 def count(number: float) -> str:
-    """1234 -> '1,234', 6910365696 -> '6.91 B'."""
+    """1234 -> '1,234', 6910365696 -> '6.91 B', 0.123 -> '0.12'."""
     for size, unit in ((1e9, "B"), (1e6, "M")):
         if number >= size:
             return f"{number / size:.3g} {unit}"
-    return f"{number:,.0f}"
+    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.2g}"
 
 
 def memory(size_bytes: float) -> str:

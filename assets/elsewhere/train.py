@@ -2,23 +2,23 @@
 
     python train.py
 
-It installs what requirements.txt names (a torch that is there is kept: it fits its GPU), trains
-with settings.yaml, and leaves a zip file that TuneDesk takes in under Runs. Cut off in the middle,
-start it again: it goes on from its last checkpoint.
+It installs what requirements.txt names (a torch that is there fits its GPU and is kept, unless it
+is older than 2.11), trains with settings.yaml, and leaves a zip file that TuneDesk takes in under
+Runs. Cut off in the middle, start it again: it goes on from its last checkpoint.
 """
 
 import argparse
-import importlib.util
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LEFT_HERE = {"checkpoints", "failures", "ray", "saving", "stop"}
-CARRIED = ("dataset", "base_model", "adapter")  # settings that may name something in this folder
+LEAST_TORCH = (2, 11)  # the first whose varlen_attn has a window
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     elif begun:
         code = 0
     else:
-        code = headless.train_with(settings(), folders)
+        code = headless.train_with(settings(folders), folders)
     print(f"Bring this home: {pack(list_runs(folders.runs)[0].folder)}")
     return code
 
@@ -50,18 +50,39 @@ def main() -> int:
 def install() -> None:
     """Into the Python that runs this."""
     wanted = [line for line in (HERE / "requirements.txt").read_text().splitlines()
-              if line and not line.startswith("#")
-              and not (line.startswith("torch=") and importlib.util.find_spec("torch"))]
+              if line and not line.startswith("#") and not (line.startswith("torch=") and keeps())]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)
 
 
-def settings():
-    """settings.yaml, with the places of what was carried here."""
-    from core.config import load_yaml
+def keeps() -> bool:
+    """Whether the torch of this machine can stay; says so where it can't."""
+    try:
+        found = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if numbers and tuple(map(int, numbers.groups())) >= LEAST_TORCH:
+        return True
+    least = ".".join(map(str, LEAST_TORCH))
+    print(f"The torch {found} of this machine is older than {least}; another is installed. Should "
+          "it not find the GPU, take an image with a newer driver.")
+    return False
 
-    config = load_yaml(HERE / "settings.yaml")
-    return replace(config, **{name: str(HERE / value) for name in CARRIED
-                              if (value := getattr(config, name)).startswith("./")})
+
+def settings(folders):
+    """settings.yaml, with the places of what was carried here. Paraphrases are kept under their
+    model's name, which is another here where the model was carried."""
+    from core.config import load_yaml
+    from core.data.changing import paraphrase
+    from core.training import moving
+
+    config = moving.renamed(load_yaml(HERE / "settings.yaml"), lambda setting, name:
+                            str(HERE / name) if name.startswith("./") else name)
+    if config.paraphrase_share:
+        brought = paraphrase.store(load_yaml(HERE / "settings-at-home.yaml"), folders)
+        if brought.is_file():
+            brought.replace(paraphrase.store(config, folders))
+    return config
 
 
 def pack(run: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.data.messages.layouts import Message
 from core.errors import UserError
-from core.files import append_json_line
+from core.files import append_json_line, read_json_lines
 
 KIND = "tunedesk-chat"
 ROLES = ("system", "user", "assistant")
@@ -75,7 +75,7 @@ def read(path: Path) -> Conversation:
         raise _not_a_chat("it is larger than 20 MB")
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise _not_a_chat(f"it can't be read as JSON ({error})") from error
 
 
@@ -84,7 +84,9 @@ def _turn(turn: Any) -> Message:
             or not isinstance(turn.get("content"), str)):
         raise _not_a_chat(f"found {str(turn)[:80]!r} where a turn with role and content was wanted")
     note = {"note": turn["note"]} if isinstance(turn.get("note"), str) else {}
-    return {"role": turn["role"], "content": turn["content"], **note}
+    # Half of a surrogate pair, which JSON can hold, is no character that a tokenizer could read.
+    content = turn["content"].encode(errors="replace").decode()
+    return {"role": turn["role"], "content": content, **note}
 
 
 def _not_a_chat(found: str) -> UserError:
@@ -104,5 +106,12 @@ def teach(uploads: Path, name: str, system: str, turns: list[Message]) -> Path:
     path = uploads / f"{stem.removesuffix('.jsonl')}.jsonl"
     opening = [{"role": "system", "content": system}] if system.strip() else []
     said = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
-    append_json_line(path, {"messages": opening + said})
+    row, known = {"messages": opening + said}, read_json_lines(path)
+    if any("messages" not in each for each in known):
+        raise UserError(f"The data set '{path.stem}' holds rows of another layout.",
+                        "Choose another name.")
+    if row in known:
+        raise UserError(f"The data set '{path.stem}' holds this conversation already.",
+                        "Correct the answer, or go on talking, then teach it.")
+    append_json_line(path, row)
     return path

@@ -11,9 +11,10 @@ from core.chat.sampling import Sampling
 from core.chat.together import Together
 from core.data.tokens.template import THINK_CLOSE, THINK_OPEN
 from core.errors import UserError
+from core.model.ends import end_tokens
 
 YIELD_SECONDS = 0.2  # a page draws the whole text each time; faster, and it falls behind the model
-TAIL = 24  # tokens in which a stop string or the end of reasoning is looked for
+TAIL = 24  # tokens in which the end of reasoning is looked for
 
 
 @dataclass
@@ -111,7 +112,9 @@ def _take(answer: Answer, token: int, ends: set[int], most: int, sampling: Sampl
         return
     answer.ids.append(token)
     if answer.thinks or sampling.stop or len(answer.ids) <= 4:
-        tail = tokenizer.decode(answer.ids[-TAIL:], skip_special_tokens=False)
+        # No token is empty, so the bytes of a stop string bound the tokens that it may take.
+        most_tokens = max([TAIL, *(len(stop.encode()) + 1 for stop in sampling.stop)])
+        tail = tokenizer.decode(answer.ids[-most_tokens:], skip_special_tokens=False)
         if len(answer.ids) <= 4 and tail.lstrip().startswith(THINK_OPEN):
             answer.thinks = True
         if answer.thinks:
@@ -169,13 +172,3 @@ def _opened(prompt: list[int], tokenizer: Any) -> str:
     """'<think>' where the chat template has opened the reasoning already, as R1's does."""
     said = tokenizer.decode(prompt[-8:]).rstrip()
     return f"{THINK_OPEN}\n" if said.endswith(THINK_OPEN) else ""
-
-
-def end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Ids that end an answer: the model's own, the tokenizer's, the usual ends of a turn."""
-    own = model.generation_config.eos_token_id
-    ends = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id}
-    for token_id, token in tokenizer.added_tokens_decoder.items():
-        if token.content in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"):
-            ends.add(token_id)
-    return ends - {None}

@@ -11,8 +11,10 @@ from core.chat.decoder import Decoder
 from core.chat.joined import PER_SCALE, Joined
 from core.chat.sampling import Sampler, Sampling
 
-# Rows and columns of weights that one program takes at a time, and its warps; found by bench/chat.
-TILES = {"dense": (1, 2048, 4), "packed": (1, 256, 1)}
+# Rows and columns of weights that one program takes at a time, and its warps, for one answer and
+# for several; found by bench/chat.
+TILES = {("dense", False): (1, 2048, 4), ("dense", True): (1, 2048, 4),
+         ("packed", False): (1, 256, 1), ("packed", True): (1, 256, 1)}
 TIMES = 64  # tokens of the cache that attention takes at a time
 
 
@@ -52,7 +54,7 @@ class Steps:
     def agrees(self) -> bool:
         """Whether a step does what the decoder's own does, on a short text in the first row."""
         decoder = self._decoder
-        ids = [1, 2, 3, 4, 5, 6, 7, 8]
+        ids = decoder.probe
         for _ in decoder.read(0, ids[:-1]):
             pass
         token = torch.tensor(ids[-1:], device=decoder.device)
@@ -97,7 +99,8 @@ class Steps:
 
     def _graph_for(self, rows: int) -> torch.cuda.CUDAGraph:
         decoder, sampler = self._decoder, self.sampler
-        key = (rows, decoder.is_tuned, decoder.places, sampler.is_greedy, sampler.is_penalised)
+        key = (rows, decoder.tuned_parts(), decoder.places, sampler.is_greedy,
+               sampler.is_penalised)
         if key not in self._captured:
             if any(other[2] != decoder.places for other in self._captured):
                 self._captured = {}  # what they read has moved
@@ -190,7 +193,8 @@ class Steps:
 
     def _linear(self, joined: Joined, x: torch.Tensor, y: torch.Tensor, b: Buffers,
                 residual: torch.Tensor | None = None, tuned: bool = True) -> None:
-        linear(joined, x, y, b.low, residual, tuned and self._decoder.is_tuned)
+        tuned = tuned and self._decoder.is_tuned and bool(joined.tuned)
+        linear(joined, x, y, b.low, residual, tuned)
 
 
 def steps_of(decoder: Decoder, rows: int) -> Steps | None:
@@ -216,7 +220,8 @@ def _works(decoder: Decoder, steps: Steps) -> bool:
                 return True
             reason = "their result differs"
         except Exception as error:  # a compiler and a driver have error classes without number
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            words = [line for line in str(error).splitlines() if line.strip(" ^")]
+            reason = f"{type(error).__name__}: {words[-1].strip() if words else ''}"
         print(f"The kernels for decoding don't work here: {reason}", file=sys.stderr)
         quick = [j for layer in decoder.layers for j in layer.joined if j.lookup]
         if not quick:
@@ -237,7 +242,7 @@ def linear(joined: Joined, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor,
             x, joined.down, low, joined.width, parts * rank, block)
     ends = [sum(joined.sizes[:i + 1]) for i in range(len(joined.sizes) - 1)]
     first, second = (ends + [joined.out] * 2)[:2]
-    block_n, block_k, warps = TILES["packed" if packed else "dense"]
+    block_n, block_k, warps = TILES["packed" if packed else "dense", rows > 1]
     kernels._linear[(triton.cdiv(joined.out, block_n),)](
         x, joined.weight, joined.scales if packed else x, joined.code if packed else x,
         x if joined.bias is None else joined.bias, joined.up if tuned else x, low,

@@ -11,8 +11,9 @@ from peft import PeftModel
 from safetensors import SafetensorError
 
 from core.chat.adapter import Adapter, read_plain
-from core.chat.decoder import Decoder, agrees, fits
+from core.chat.decoder import PROBE, Decoder, agrees, fits
 from core.errors import UserError
+from core.model.trusted import refuse_pickled
 
 BASE = ""  # the adapter name of the base model itself
 Biases = list[tuple[torch.nn.Parameter, torch.Tensor]]
@@ -35,7 +36,8 @@ class Loaded:
 
     def __post_init__(self) -> None:
         if fits(self.model):
-            decoder = Decoder(self.model)
+            probe = self.tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+            decoder = Decoder(self.model, probe)
             self.decoder = decoder if agrees(decoder) else None
 
     def add(self, folder: Path, name: str) -> None:
@@ -63,6 +65,7 @@ class Loaded:
         return self.decoder
 
     def _read_by_peft(self, folder: Path, name: str) -> None:
+        refuse_pickled(folder, "The adapter")
         if BASE not in self.biases:
             self.biases[BASE] = _biases(self.model)
         _put(self.biases[BASE])

@@ -73,11 +73,11 @@ def to_html(report: Report) -> str:
 def _html_row(number: int, row: dict[str, Any], models: list[str]) -> str:
     marked = against_first([answer["text"] for answer in row["answers"]])
     heads = "".join(f"<th>{html.escape(model)}</th>" for model in models)
-    cells = "".join(f"<td>{_marked(pieces)}</td>" for pieces in marked)
+    cells = "".join(f'<td translate="no">{_marked(pieces)}</td>' for pieces in marked)
     scores = "".join(f"<td><small>{score_words(s)}</small></td>" for s in row.get("scores") or [])
-    expected = (f"<p><small>Answer in the data:</small> {html.escape(row['answer'])}</p>"
-                if row.get("answer") else "")
-    return (f"<h2>{number}. <span style=\"white-space:pre-wrap;font-weight:400\">"
+    expected = (f"<p><small>Answer in the data:</small> <span translate=\"no\">"
+                f"{html.escape(row['answer'])}</span></p>" if row.get("answer") else "")
+    return (f"<h2>{number}. <span translate=\"no\" style=\"white-space:pre-wrap;font-weight:400\">"
             f"{html.escape(row['prompt'])}</span></h2>{expected}<table><tr>{heads}</tr>"
             f"<tr>{cells}</tr>{f'<tr>{scores}</tr>' if scores else ''}</table>")
 

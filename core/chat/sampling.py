@@ -31,6 +31,7 @@ class Sampling:
                 ("Temperature", self.temperature, 0, 5), ("Top-p", self.top_p, 0.01, 1),
                 ("Top-k", self.top_k, 0, 1_000_000), ("Min-p", self.min_p, 0, 1),
                 ("Repetition penalty", self.repetition_penalty, 0.5, 3),
+                ("Seed", self.seed, -2**63, 2**63 - 1),
                 ("Max new tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS),
                 ("Thinking budget", self.think_budget, 0, MOST_NEW_TOKENS))
             if not low <= value <= high]

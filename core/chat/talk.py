@@ -11,6 +11,7 @@ from core.chat.generate import Answer, Sampling, Wishes, context_length, stream_
 from core.chat.loaded import BASE, Loaded
 from core.chat.score import log_probability
 from core.config import Config
+from core.confine import child
 from core.data.messages.layouts import Message
 from core.data.tokens.plain import with_template
 from core.data.tokens.tokenize import encode, encode_prompt
@@ -19,6 +20,8 @@ from core.files import Folders
 from core.model import hub, load
 from core.model.hardware import choose_formats, find_device
 from core.training.run import find_run
+
+WAITING_SECONDS = 0.5  # between two words of a caller that waits for its turn
 
 
 class Talk:
@@ -63,7 +66,8 @@ class Talk:
                     sampling: dict[str, Any], system: str = "", gpu_is_taken: bool = False
                     ) -> Iterator[dict[str, Any]]:
         """Every model's answer to each row's "prompt", and where the row has an "answer", how
-        likely each finds it. Yields {"phase"} and {"at", "of"}, with "row" once it is complete."""
+        likely each finds it. Yields {"phase"} and {"at", "of"}, with "row" once it is complete, or
+        with "left_out", why this row can't be asked."""
         chosen = Sampling(**sampling)
         for loaded, names, config in self._ready(settings, runs, gpu_is_taken):
             if loaded is None:
@@ -72,11 +76,16 @@ class Talk:
             for at, row in enumerate(rows):
                 asked = ([{"role": "system", "content": system}] if system.strip() else []) + [
                     {"role": "user", "content": row["prompt"]}]
-                prompt = _prompt(asked, loaded, config)
-                for answers in stream_each(loaded, [prompt] * len(names), names, chosen, Wishes()):
-                    done = _told(answers, loaded)
-                    yield {"at": at, "of": len(rows)}
-                scores = self._scores(loaded, names, asked, row.get("answer", ""), config)
+                try:
+                    prompt = _prompt(asked, loaded, config)
+                    for answers in stream_each(loaded, [prompt] * len(names), names, chosen,
+                                               Wishes()):
+                        done = _told(answers, loaded)
+                        yield {"at": at, "of": len(rows)}
+                    scores = self._scores(loaded, names, asked, row.get("answer", ""), config)
+                except UserError as error:  # too long, or no dialogue for this template
+                    yield {"at": at + 1, "of": len(rows), "left_out": error.problem}
+                    continue
                 yield {"at": at + 1, "of": len(rows),
                        "row": {**row, "answers": done["answers"], "scores": scores}}
 
@@ -94,11 +103,21 @@ class Talk:
         if gpu_is_taken and find_device().kind == "cuda":
             raise UserError("A run is using the GPU, and chat would take memory from it.",
                             "Wait until it has ended, or stop it.")
-        yield None, {"phase": "Waiting for the model"}, config
-        with self._lock:
+        for report in self._turn():
+            yield None, report, config
+        try:
             for report in self._load(config):
                 yield None, report, config
             yield self._loaded, [self._adapter(self._loaded, run) for run in runs], config
+        finally:
+            self._lock.release()
+
+    def _turn(self) -> Iterator[dict[str, Any]]:
+        """Ends once the lock is held. It says again and again that it waits, since a caller that
+        has gone is found out with the next word only."""
+        yield {"phase": "Waiting for the model"}
+        while not self._lock.acquire(timeout=WAITING_SECONDS):
+            yield {"phase": "Waiting for the model"}
 
     @contextmanager
     def _wished(self, ticket: str) -> Iterator[Wishes]:
@@ -116,10 +135,12 @@ class Talk:
         """Lets the base model say each of `texts` in other words, as core/chat/paraphrase.py
         does."""
         config = Config.parse(settings)
-        yield {"phase": "Waiting for the model"}
-        with self._lock:
+        yield from self._turn()
+        try:
             yield from self._load(config)
             yield from paraphrase.write(self._loaded, texts, config, self._folders)
+        finally:
+            self._lock.release()
 
     def _common_config(self, settings: dict[str, Any], runs: list[str]) -> Config:
         configs = [find_run(self._folders.runs, _split(run)[0]).config() for run in runs if run]
@@ -150,9 +171,9 @@ class Talk:
             return BASE
         run_id, checkpoint = _split(who)
         run = find_run(self._folders.runs, run_id)
-        folder = run.checkpoints / checkpoint if checkpoint else run.adapter
-        about = folder / "adapter_config.json"
-        if not about.is_file():
+        folder = child(run.checkpoints, checkpoint) if checkpoint else run.adapter
+        about = folder and folder / "adapter_config.json"
+        if about is None or not about.is_file():
             raise UserError(f"The run '{who}' has no adapter yet.",
                             "Wait until it has finished, or choose another run.")
         name = f"{who}@{about.stat().st_mtime_ns}"  # a resumed run writes its adapter anew

@@ -1,6 +1,7 @@
 """From settings to the rows that are learned: opens, draws, reads and tokenizes them."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from core.config import Config
 from core.data import arrange
 from core.data.messages import dialogues, layouts
 from core.data.reading import samples, sources
-from core.data.reading.store import kept, key_of
+from core.data.reading.store import already_kept, kept, key_of
 from core.data.tokens.bulk import Counts, Plan, tokenize
 from core.data.tokens.token_rows import TokenRows, Writer
 from core.data.tokens.tokenize import Example, encode
@@ -168,8 +169,7 @@ def tokenize_rows(opened: Opened, rows: Dataset, config: Config, tokenizer: Any,
                   ) -> tuple[TokenRows, Report]:
     """Every row that teaches something, and the counts of those that don't or are cut. The same
     rows, tokenizer and settings are read from the cache the second time."""
-    plan = Plan(config.loss_on, config.max_length, config.too_long)
-    key = key_of(FORMAT, rows._fingerprint, opened.key(), asdict(plan), _tokenizer_key(tokenizer))
+    plan = _plan(config)
 
     def make(into: Path) -> None:
         with Writer(into) as writer:
@@ -177,10 +177,26 @@ def tokenize_rows(opened: Opened, rows: Dataset, config: Config, tokenizer: Any,
                               on_progress)
         write_json(into / "report.json", _report(counts).to_dict())
 
-    folder = kept(opened.folders, "tokens", key, make)
+    folder = kept(opened.folders, "tokens", _key(opened, rows, config, tokenizer), make)
     on_progress(len(rows), len(rows))
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return TokenRows(folder), Report(**report)
+
+
+def known_tokens(opened: Opened, rows: Dataset, config: Config, tokenizer: Any
+                 ) -> TokenRows | None:
+    """All these rows as the cache holds them; None where they weren't tokenized so yet."""
+    folder = already_kept(opened.folders, "tokens", _key(opened, rows, config, tokenizer))
+    return TokenRows(folder) if folder else None
+
+
+def _plan(config: Config) -> Plan:
+    return Plan(config.loss_on, config.max_length, config.too_long)
+
+
+def _key(opened: Opened, rows: Dataset, config: Config, tokenizer: Any) -> str:
+    return key_of(FORMAT, rows._fingerprint, opened.key(), asdict(_plan(config)),
+                  _tokenizer_key(tokenizer))
 
 
 def _report(counts: Counts) -> Report:
@@ -193,11 +209,14 @@ def _report(counts: Counts) -> Report:
 
 
 def _tokenizer_key(tokenizer: Any) -> str:
-    """Changes with anything that changes a text's ids."""
+    """Changes with anything that changes a text's ids: with the day, too, where the template
+    writes it (Llama 3.2's and SmolLM3's do)."""
+    template = tokenizer.chat_template
+    day = time.strftime("%Y-%m-%d") if "strftime_now" in str(template) else ""
     inside = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(
         tokenizer.get_vocab().items())
-    return key_of(type(tokenizer).__name__, inside, tokenizer.chat_template,
-                  tokenizer.special_tokens_map)
+    return key_of(type(tokenizer).__name__, inside, template, tokenizer.special_tokens_map,
+                  *([day] if day else []))
 
 
 def require_rows(examples: list[Example], report: Report, what: str) -> None:

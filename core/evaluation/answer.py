@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from core.chat.generate import end_tokens
+from core.model.ends import end_tokens, until_end
 
 ROWS_ON_CPU, ROWS_ON_GPU = 8, 32
 
@@ -29,10 +29,6 @@ def answers(model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens
             input_ids=ids.to(model.device), attention_mask=attention.to(model.device),
             do_sample=False, temperature=None, top_p=None, top_k=None, use_cache=True,
             max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
-        yield {n: tokenizer.decode(_until_end(line[longest:].tolist(), ends),
+        yield {n: tokenizer.decode(until_end(line[longest:].tolist(), ends),
                                    skip_special_tokens=True)
                for n, line in zip(numbers, written, strict=True)}
-
-
-def _until_end(ids: list[int], ends: list[int]) -> list[int]:
-    return next((ids[:at] for at, token in enumerate(ids) if token in ends), ids)

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
+from core.data.tokens.plain import with_template
 from core.evaluation.rows import Held, held_rows
 from core.evaluation.score import Score, can_join, score
 from core.files import Folders
@@ -45,7 +46,8 @@ def forgetting_matrix(stages: list[Run], loaded: Loaded, rows: int, folders: Fol
     for stage in stages:
         loaded.add(stage.adapter, stage.id)
     configs = [stage.config() for stage in stages]
-    held = [held_rows([own, *(c for c in configs if c is not own)], rows, loaded.tokenizer, folders)
+    held = [held_rows([own, *(c for c in configs if c is not own)], rows,
+                      with_template(loaded.tokenizer, own.chat_template), folders)
             for own in configs]
     joins = can_join(loaded.model)
     losses: list[list[float]] = []

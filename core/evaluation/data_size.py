@@ -5,10 +5,10 @@ from typing import Any
 
 from core.config import Config
 from core.errors import UserError
+from core.training.run import Run
 
 PARTS = (8, 4, 2, 1)
 FEWEST = 8  # rows in the smallest part; fewer teach nothing
-QUICK = 10  # a quick test learns a tenth
 STEEP = 0.02  # of the last doubling, as a share of the base model's number: worth another doubling
 
 
@@ -21,9 +21,9 @@ def part_configs(config: Config, rows: int) -> list[Config]:
     return [replace(config, train_rows=rows // part) for part in PARTS]
 
 
-def quick_config(config: Config, rows: int) -> Config:
-    """The same run on a tenth of the rows, once: whether all works, and a first number."""
-    return replace(config, train_rows=max(1, rows // QUICK), epochs=min(config.epochs, 1.0))
+def rows_learned(runs: list[Run]) -> dict[str, int]:
+    """How many rows each run learned, by its id; 0 where that isn't known."""
+    return {run.id: run.facts("data").get("train", {}).get("used_rows", 0) for run in runs}
 
 
 def size_curve(evaluation: dict[str, Any], rows_of: dict[str, int]) -> dict[str, Any] | None:

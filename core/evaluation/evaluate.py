@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from core import likeness
 from core.chat.loaded import BASE, Loaded
 from core.config import Config
+from core.confine import child
+from core.data.tokens.plain import with_template
 from core.errors import UserError
-from core.evaluation import fairness, judge, metrics, probe, saved, tables
+from core.evaluation import fairness, harness, judge, probe, saved, tables
 from core.evaluation.answer import answers
 from core.evaluation.chain import chain_of, forgetting_matrix, learned_by
 from core.evaluation.numbers import mean
@@ -21,13 +24,15 @@ from core.evaluation.score import Asked, Score, can_join, probabilities, score
 from core.files import Folders
 from core.model import hub, load
 from core.model.hardware import choose_formats, find_device
+from core.training.names import name_of
 from core.training.run import Run, find_run
 
 
 @dataclass(frozen=True)
 class Request:
     """What to judge, and on what. `runs` are run ids, or 'run@checkpoint-20'; `dataset` names other
-    rows than the first run's held-out ones; `written` is for how many rows answers are written."""
+    rows than the first run's held-out ones; `written` is for how many rows answers are written;
+    `public_tasks` are names of lm-evaluation-harness with commas."""
 
     runs: tuple[str, ...]
     rows: int = 200
@@ -43,6 +48,7 @@ class Request:
     judge_address: str = ""
     judge_model: str = ""
     judge_rubric: str = ""
+    public_tasks: str = ""
 
     def __post_init__(self) -> None:
         ranges = (("Rows", self.rows, 1, 100_000), ("Written answers", self.written, 0, 10_000),
@@ -51,6 +57,9 @@ class Request:
                     for label, value, low, high in ranges if not low <= value <= high]
         if not self.runs:
             problems.append("No run is chosen.")
+        if self.public_tasks and not harness.is_installed():
+            problems.append("Public tasks: lm-evaluation-harness isn't installed (pip install "
+                            "lm-eval).")
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -104,8 +113,11 @@ def evaluate(request: Request, folders: Folders) -> Iterator[dict[str, Any]]:
     stages = yield from _stages(loaded, contestants[-1], request, folders)
     texts = yield from _write_all(loaded, contestants, questions.held, request)
     grades = yield from _grade_all(request, contestants, questions.held, texts)
+    public = yield from harness.public_tasks(
+        loaded, [(c.id or BASE, c.title) for c in contestants],
+        harness.task_names(request.public_tasks), request.rows, folders)
     yield {"phase": "Working out intervals", "share": None}
-    evaluation = {
+    evaluation: dict[str, Any] = {
         "format": saved.FORMAT, "id": time.strftime("%Y%m%d-%H%M%S"), "created": began,
         "seconds": round(time.time() - began, 1), "request": asdict(request),
         "base_model": configs[0].base_model, "dataset": request.dataset or configs[0].dataset,
@@ -113,6 +125,7 @@ def evaluate(request: Request, folders: Folders) -> Iterator[dict[str, Any]]:
                    for c in contestants],
         "labels": questions.held.labels, "remarks": questions.held.remarks,
         "stages": stages, **_results(questions, scores, texts, grades, request)}
+    evaluation["tables"] += [asdict(public)] if public else []
     saved.save(evaluation, list({c.run.id: c.run for c in contestants if c.run}.values()))
     yield {"evaluation": evaluation}
 
@@ -124,19 +137,23 @@ def find_contestants(wanted: tuple[str, ...], folders: Folders) -> list[Contesta
     for name in dict.fromkeys(wanted):
         run_id, _, checkpoint = name.partition("@")
         run = find_run(folders.runs, run_id)
-        folder = run.checkpoints / Path(checkpoint).name if checkpoint else run.adapter
+        folder = child(run.checkpoints, checkpoint) if checkpoint else run.adapter
         if checkpoint and run.config().init_lora != "default":
             raise UserError(f"A checkpoint of '{run_id}' can't be judged: {run.config().init_lora} "
                             "changed the base weights.", "Judge the finished run.")
-        if not (folder / "adapter_config.json").is_file():
+        if folder is None or not (folder / "adapter_config.json").is_file():
             raise UserError(f"'{name}' has no adapter yet.",
                             "Wait until it has finished, or choose another.")
-        found.append(Contestant(name, name.replace("@checkpoint-", ", step "), run, folder))
+        step = checkpoint.replace("checkpoint-", ", step ")
+        found.append(Contestant(name, name_of(run) + step, run, folder))
     bases = {(c.run.config().base_model, c.run.config().revision) for c in found if c.run}
     if len(bases) > 1:
         raise UserError("These runs have different base models: "
                         f"{', '.join(sorted(base for base, _ in bases))}.",
                         "Evaluate runs of one base model together.")
+    if len({c.run.config().chat_template for c in found if c.run}) > 1:
+        raise UserError("These runs have different chat templates, and each was tuned to answer "
+                        "by its own.", "Evaluate or merge runs of one chat template together.")
     return found
 
 
@@ -154,7 +171,8 @@ def _load(contestants: list[Contestant], config: Config, folders: Folders) -> Pr
 
 def _questions(request: Request, configs: list[Config], loaded: Loaded, folders: Folders
                ) -> Questions:
-    config, tokenizer = configs[0], loaded.tokenizer
+    config = configs[0]
+    tokenizer = with_template(loaded.tokenizer, config.chat_template)
     held = held_rows(configs, request.rows, tokenizer, folders, dataset=request.dataset,
                      allow_learned=request.allow_learned, group_column=request.group_column)
     general = probe.load_probe(config, tokenizer, folders) if request.forgetting \
@@ -243,7 +261,7 @@ def _results(questions: Questions, scores: list[list[list[Score]]], texts: list[
     found.append(tables.answers_table(rows, own))
     if questions.probe.asked:
         found.append(probe.forgetting(questions.probe, general))
-    if questions.fairness.pairs:
+    if questions.fairness.asked:
         found.append(fairness.unfairness(questions.fairness, paired))
         pairs = fairness.worst_pairs(questions.fairness, paired)
     return {"tables": [asdict(table) for table in found], **pictures, "pairs": pairs,
@@ -273,7 +291,7 @@ def _told(place: int, row: Any, labels: list[str], own: list[list[list[Score]]],
                      "probability": float(shares[row.answer_at])}
         if place < len(texts[model]):
             text = texts[model][place]
-            told |= {"text": text, "f1": metrics.token_f1(row.answer, text)}
+            told |= {"text": text, "f1": likeness.token_f1(row.answer, text)}
         if place < len(grades[model]):
             told["grade"] = grades[model][place]
         by.append(told)

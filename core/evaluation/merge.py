@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.chat.loaded import Loaded
+from core.data.tokens.plain import with_template
 from core.errors import UserError
 from core.evaluation.evaluate import find_contestants
 from core.files import Folders, write_json
@@ -34,7 +35,7 @@ def merge(wanted: list[str], weights: list[float], way: str, folders: Folders) -
     device = find_device()
     folder = hub.locate(config.base_model, folders, config.revision)
     model = load.load_base(folder, choose_formats(config, device), config, device)
-    loaded = Loaded(model, load.load_tokenizer(folder))
+    loaded = Loaded(model, with_template(load.load_tokenizer(folder), config.chat_template))
     for contestant in contestants:
         loaded.add(contestant.adapter, contestant.id)
     made = runs.create(config, folders.runs)

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core.confine import child
 from core.errors import UserError
 from core.files import Folders, write_json
 from core.training.run import Run, list_runs
 
 FOLDER = "evaluation"
 FORMAT = 1
+NEEDED = {"id", "created", "models", "labels", "tables", "groups", "rows", "pairs"}
 
 
 def save(evaluation: dict[str, Any], runs: list[Run]) -> None:
@@ -37,13 +39,14 @@ def list_all(folders: Folders) -> dict[str, Path]:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """None where the file is damaged or another version's."""
+    """None where the file is damaged, another version's, or no evaluation: a run that was brought
+    from elsewhere may hold anything."""
     try:
         evaluation = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     is_ours = isinstance(evaluation, dict) and evaluation.get("format") == FORMAT
-    return evaluation if is_ours else None
+    return evaluation if is_ours and evaluation.keys() >= NEEDED else None
 
 
 def find(evaluation_id: str, folders: Folders) -> dict[str, Any]:
@@ -52,6 +55,13 @@ def find(evaluation_id: str, folders: Folders) -> dict[str, Any]:
     if evaluation is None:
         raise UserError(f"There is no evaluation '{evaluation_id}' any more.", "Evaluate again.")
     return evaluation
+
+
+def known_runs(evaluation: dict[str, Any], folders: Folders) -> list[Run]:
+    """The runs that it judges, each once, without those that were deleted since."""
+    ids = dict.fromkeys(model["run"] for model in evaluation["models"] if model["run"])
+    return [Run(folder) for run_id in ids if (folder := child(folders.runs, run_id))
+            and (folder / "config.yaml").is_file()]
 
 
 def to_csv(evaluation: dict[str, Any]) -> str:

@@ -154,7 +154,7 @@ def _by_candidate(batch: list[Asked], found: torch.Tensor, owners: torch.Tensor
     """Log-probabilities of tokens, added up for each candidate of each row."""
     total = sum(len(row.candidates) for row in batch)
     sums = torch.zeros(total, dtype=torch.float64)
-    sums.index_add_(0, owners.cpu(), found.double().cpu())
+    sums.index_add_(0, owners.cpu(), found.cpu().double())
     counts = torch.bincount(owners.cpu(), minlength=total)
     flat = iter([Score(float(s), int(c)) for s, c in zip(sums, counts, strict=True)])
     return [[next(flat) for _ in row.candidates] for row in batch]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from core import likeness
 from core.evaluation import metrics
 from core.evaluation.numbers import Number, Table, likelihood, mean, number, rate
 from core.evaluation.rows import Row
@@ -112,8 +113,8 @@ def written_table(rows: list[Row], labels: list[str], texts: list[list[str]], pa
                           for reference, text in zip(wanted, each, strict=True)])
                 for each in texts]
 
-    numbers = [rate("exact", "Exact answer", of(metrics.exact_match)),
-               mean("token_f1", "Token F1", of(metrics.token_f1), unit="%")]
+    numbers = [rate("exact", "Exact answer", of(likeness.exact_match)),
+               mean("token_f1", "Token F1", of(likeness.token_f1), unit="%")]
     if labels:
         truth = np.array([row.answer_at if row.has_all(labels) else -2
                           for row in rows[:len(texts[0])]])
@@ -132,12 +133,12 @@ def written_table(rows: list[Row], labels: list[str], texts: list[list[str]], pa
 
 
 def _free_text(wanted: list[str], texts: list[list[str]]) -> list[Number]:
-    scored = [[metrics.rouge(reference, text) for reference, text in
+    scored = [[likeness.rouge(reference, text) for reference, text in
                zip(wanted, each, strict=True)] for each in texts]
     kinds = (("rouge1", "ROUGE-1"), ("rouge2", "ROUGE-2"), ("rougeL", "ROUGE-L"))
     numbers = [mean(kind.lower(), label, [np.array([s[kind] for s in each]) for each in scored],
                     unit="%") for kind, label in kinds]
-    chrf = [np.array([metrics.chrf(reference, text) for reference, text in
+    chrf = [np.array([likeness.chrf(reference, text) for reference, text in
                       zip(wanted, each, strict=True)]) for each in texts]
     return [*numbers, mean("chrf", "chrF", chrf)]
 
@@ -151,6 +152,6 @@ def _format(wanted: list[str], texts: list[list[str]], pattern: str) -> list[Num
         numbers.append(rate("pattern", "Matches the pattern",
                             [np.array([metrics.matches(pattern, t) for t in each])
                              for each in texts]))
-    lengths = [np.array([float(metrics.words(t)) for t in each]) for each in texts]
+    lengths = [np.array([float(likeness.words(t)) for t in each]) for each in texts]
     numbers.append(mean("length", "Length in words", lengths, better=""))
     return numbers

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.config import Config
+from core.export.records import difference_in_words
 from core.files import Folders
 from core.model.catalog import load_catalog
 from core.training.card import model_facts
@@ -81,19 +82,6 @@ def export_card(run: Run, config: Config, record: dict[str, Any], folders: Folde
 def check_line(check: dict[str, Any]) -> str:
     sign = "≤" if check["at_most"] else "≥"
     return f"| {check['name']} | {check['found']:.3g} | {sign} {check['bound']:.3g} |"
-
-
-def difference_in_words(record: dict[str, Any]) -> str:
-    """Why a merged model isn't the very model that was measured while it learned."""
-    if record["learned_on"] in ("4bit", "8bit") and record["form"] != "adapter":
-        return (f"The adapter learned beside a base model held in {record['learned_on']}, whose "
-                "weights were rounded. It is merged into the 16-bit weights, not the rounded ones: "
-                "those are nearer to the model as it was published, and no rounding is frozen in. "
-                "So answers can differ a little from those seen while it was trained; the proof "
-                "compares with the adapter on the 16-bit base model.")
-    return ("Merged weights are computed in 32 bit from the base model's own weights and rounded "
-            "once." if record["form"] != "adapter" else
-            "The files are those that training wrote.")
 
 
 def _license_id(config: Config, folders: Folders) -> str:

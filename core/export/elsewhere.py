@@ -2,17 +2,15 @@
 
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.config import Config
 from core.errors import UserError
+from core.export import luggage
 from core.files import Folders
-from core.training.run import adapter_folder
 
 ROOT = Path(__file__).parents[2]
-LARGEST_BYTES = 2 * 2**30
 # What the page alone needs stays at home.
 AT_HOME = ("gradio", "fastapi")
 READ_ME = """This folder trains one adapter on another machine.
@@ -31,12 +29,12 @@ What comes out is a zip file with the run. Bring it home and take it in on TuneD
 def pack(config: Config, folders: Folders, target: Path) -> Path:
     """Write the zip file `target`. UserError where something can't be carried: too large, or not
     there."""
-    elsewhere, carried = _carried(config, folders)
+    elsewhere, carried = luggage.packed(config, folders)
     aside = target.with_name(f".{target.name}.part")
     top = target.stem
     try:
         with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as packed:
-            for path, inside in [*_program(config, folders), *carried]:
+            for path, inside in [*_program(folders), *carried]:
                 packed.write(path, f"{top}/{inside}")
             for name, text in {
                     "settings.yaml": elsewhere.to_yaml(), "README.txt": READ_ME,
@@ -52,43 +50,13 @@ def pack(config: Config, folders: Folders, target: Path) -> Path:
     return target
 
 
-def _carried(config: Config, folders: Folders) -> tuple[Config, list[tuple[Path, str]]]:
-    """The settings as they hold elsewhere, and the files that they name here; './' marks those."""
-    changes, files = {"cluster": ""}, []
-    places = {"dataset": config.dataset, "base_model": config.base_model,
-              "adapter": adapter_folder(config, folders.runs) or ""}
-    for name, value in places.items():
-        place = Path(value).expanduser()
-        if not value or not place.exists():
-            continue  # a sample, a hub's id, the starter model: there as here
-        inside = {"dataset": "data", "base_model": "model", "adapter": "adapter"}[name]
-        if place.is_file():
-            inside = f"{inside}/{place.name}"
-        found = [place] if place.is_file() else [p for p in sorted(place.rglob("*")) if p.is_file()]
-        _refuse_what_is_too_large(name, place, found)
-        files += [(p, inside if p == place else f"{inside}/{p.relative_to(place).as_posix()}")
-                  for p in found]
-        changes[name] = f"./{inside}"
-    return replace(config, **changes), files
-
-
-def _refuse_what_is_too_large(name: str, place: Path, files: list[Path]) -> None:
-    size = sum(path.stat().st_size for path in files)
-    if size > LARGEST_BYTES:
-        what = {"dataset": "data set", "base_model": "base model", "adapter": "adapter"}[name]
-        raise UserError(f"The {what} '{place.name}' has {size / 2**30:.1f} GB, too much to carry.",
-                        "Put it on a hub and choose it by its id there, or bring it to the other "
-                        "machine yourself and change settings.yaml.")
-
-
-def _program(config: Config, folders: Folders) -> list[tuple[Path, str]]:
+def _program(folders: Folders) -> list[tuple[Path, str]]:
     """The code that trains, without the page, and what it reads."""
     files = [path for path in sorted((ROOT / "core").rglob("*.py"))]
     assets = folders.assets
     files += [assets / "catalogue.json", *sorted((assets / "presets").glob("*.yaml"))]
-    if config.dataset.startswith("sample:"):
-        sample = assets / "samples" / Path(config.dataset.removeprefix("sample:")).name
-        files += [path for path in sorted(sample.rglob("*")) if path.is_file()]
+    files += [path for room in ("samples", "fairness")
+              for path in sorted((assets / room).rglob("*")) if path.is_file()]
     return [(assets / "elsewhere" / "train.py", "train.py"),
             *((path, path.relative_to(ROOT).as_posix()) for path in files)]
 

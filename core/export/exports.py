@@ -48,7 +48,8 @@ class Exports:
         return self._job
 
     def export(self, run_id: str, form: str, gpu_is_taken: bool) -> None:
-        """Begin an export. UserError while another job is at work."""
+        """Begin an export. UserError while another job is at work, or for an unknown form."""
+        records.place(self._folders.exports, run_id, form)
         self._start(Job("working", "export", run_id, form, "The export process starts"),
                     run_id=run_id, form=form, gpu_is_taken=gpu_is_taken)
 

@@ -110,7 +110,7 @@ def _rope(config: Any) -> dict[str, Any]:
 def unread(base: Path) -> Any:
     """The base model's config where transformers doesn't read its scaling of positions back from a
     GGUF file (llama.cpp does); else None."""
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     return None if _rope(config).get("rope_type", "default") == "default" else config
 
 

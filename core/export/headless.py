@@ -4,6 +4,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.export.forms import FORMS
+from core.export.records import refusal
 from core.files import Folders
 from core.training.run import list_runs
 
@@ -43,6 +44,6 @@ def _tell(record: dict[str, Any]) -> int:
         print(f"  {check['name']}: {check['found']:.3g}, needs at "
               f"{'most' if check['at_most'] else 'least'} {check['bound']:.3g}"
               f"{'' if check['passed'] else '  <- not passed'}")
-    print("The proof passed." if proof["passed"] else "The proof did NOT pass: don't rely on it.")
+    print("The proof passed." if proof["passed"] else f"The proof did NOT pass. {refusal(proof)}")
     print(f"The export is in {record['folder']}")
     return 0 if proof["passed"] else 1

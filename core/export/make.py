@@ -70,7 +70,8 @@ def require_means(source: Source, form: str) -> None:
     """UserError where this form can't be made of this model here; asked before the work begins."""
     about = FORMS[form]
     if about.kind:
-        gguf_file.require_known(AutoConfig.from_pretrained(source.base), source.tokenizer)
+        gguf_file.require_known(
+            AutoConfig.from_pretrained(source.base, trust_remote_code=False), source.tokenizer)
     if about.tool_kind and find_tool() is None:
         raise UserError(
             f"{form.removeprefix('gguf-')} is made by llama.cpp's {TOOL}, which wasn't found.",
@@ -131,7 +132,7 @@ def _write_gguf(source: Source, form: str, planned: merge.Merge, into: Path
         raise UserError("This model's files name their tensors in their own way, which can't be "
                         "written as GGUF here.", "Export it merged, then let llama.cpp convert "
                         "that folder: python convert_hf_to_gguf.py <folder> --outtype q8_0")
-    config = AutoConfig.from_pretrained(source.base)
+    config = AutoConfig.from_pretrained(source.base, trust_remote_code=False)
     done = into / gguf_name(source.name, form)
     first = into / "unpacked.gguf" if about.tool_kind else done
     for share in gguf_file.write(first, planned, config, source.tokenizer, about.kind,

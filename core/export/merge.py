@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.errors import UserError
 from core.export.tensors import Spec, read_specs, read_tensors
+from core.model.trusted import refuse_pickled
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _without_memory(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
 def prepare(base: Path, adapter: Path) -> Merge:
     """Find what the adapter in `adapter` changes in the model in `base`. No weights are read but
     the adapter's."""
-    shape = AutoConfig.from_pretrained(base)
+    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
     if getattr(shape, "quantization_config", None):
         raise UserError("The base model's files hold quantized weights.",
                         "Merging needs its 16-bit weights: fetch the unquantized model.")
@@ -126,6 +127,7 @@ def prepare(base: Path, adapter: Path) -> Merge:
 
 def _attach(model: Any, adapter: Path) -> Any:
     """The adapter's matrices in the layers of a model without weights."""
+    refuse_pickled(adapter, "The adapter")
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, _without_memory(parameter))
@@ -172,5 +174,6 @@ def merged_config(base: Path, merge: Merge) -> dict[str, Any]:
 def merge_whole(base: Path, adapter: Path, dtype: torch.dtype) -> Any:
     """The merged model in memory, by peft: for architectures whose files have other names than
     their layers."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
+from core.data.tokens import bounds
 from core.data.tokens.template import PLAIN_TEMPLATE, learned_end
 
 Talk = list[tuple[str, str]]  # role and words of each turn
@@ -141,6 +142,7 @@ def _stops(tokenizer: Any) -> list[str]:
 
 
 def _render(tokenizer: Any, talk: Talk) -> str:
+    bounds.require()
     return tokenizer.apply_chat_template(
         [{"role": role, "content": words} for role, words in talk], tokenize=False,
         add_generation_prompt=True, chat_template=tokenizer.chat_template or PLAIN_TEMPLATE)

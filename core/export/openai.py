@@ -46,7 +46,7 @@ def read_request(raw: bytes) -> Request:
     """Refusal where the body isn't a request that can be answered."""
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: brackets without end
         raise Refusal(400, "The body is no JSON.") from None
     if not isinstance(body, dict):
         raise Refusal(400, "The body needs to be a JSON object.")
@@ -63,7 +63,7 @@ def read_request(raw: bytes) -> Request:
             "seed": secrets.randbelow(2**31) if seed is None else int(_number(
                 body, "seed", 0, -2**63, 2**64 - 1)) % 2**63},
         stops=_stops(body.get("stop")), stream=bool(body.get("stream")),
-        with_usage=bool((body.get("stream_options") or {}).get("include_usage")))
+        with_usage=bool(_object(body, "stream_options").get("include_usage")))
 
 
 def _refuse_unknown(body: Json) -> None:
@@ -71,10 +71,17 @@ def _refuse_unknown(body: Json) -> None:
     answers = body.get("n")
     for name, asked in (("n", answers not in (None, 1)), ("tools", body.get("tools")),
                         ("functions", body.get("functions")), ("logprobs", body.get("logprobs")),
-                        ("response_format", (body.get("response_format") or {"type": "text"}).get(
-                            "type") != "text")):
+                        ("response_format",
+                         _object(body, "response_format").get("type", "text") != "text")):
         if asked:
             raise Refusal(400, f"'{name}' isn't supported here.", "unsupported_parameter", name)
+
+
+def _object(body: Json, name: str) -> Json:
+    found = body.get(name)
+    if found is None or isinstance(found, dict):
+        return found or {}
+    raise Refusal(400, f"'{name}' needs to be a JSON object.", parameter=name)
 
 
 def _messages(found: Any) -> list[dict[str, str]]:

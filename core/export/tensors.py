@@ -43,10 +43,6 @@ def read_specs(folder: Path) -> dict[str, Spec]:
         raise UserError(f"The folder '{folder}' holds no weights.", "Fetch the model anew.")
     specs: dict[str, Spec] = {}
     for file in files:
-        if file.suffix == ".bin":
-            specs |= {name: Spec(tensor.dtype, tuple(tensor.shape), file)
-                      for name, tensor in _pickled(file).items()}
-            continue
         with safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - it isn't a dict
                 part = opened.get_slice(name)
@@ -65,24 +61,16 @@ def read_tensors(specs: dict[str, Spec]) -> Iterator[tuple[str, torch.Tensor]]:
     for name, spec in specs.items():
         if spec.file != at:
             at = spec.file
-            opened = _pickled(at) if at.suffix == ".bin" else safe_open(at, "pt").__enter__()
-        yield name, opened[name] if at.suffix == ".bin" else opened.get_tensor(name)
+            opened = safe_open(at, "pt").__enter__()
+        yield name, opened.get_tensor(name)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    for pattern, single in (("*.safetensors.index.json", "model.safetensors"),
-                            ("*.bin.index.json", "pytorch_model.bin")):
-        for index in folder.glob(pattern):
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / name for name in sorted(set(named))]
-        if (folder / single).is_file():
-            return [folder / single]
-    return []
-
-
-def _pickled(file: Path) -> dict[str, torch.Tensor]:
-    """An older weight file, mapped into memory; weights_only runs no code."""
-    return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    for index in folder.glob("*.safetensors.index.json"):
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / Path(name).name for name in sorted(set(named))]
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else []
 
 
 def write_tensors(folder: Path, specs: dict[str, Spec],

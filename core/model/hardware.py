@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
@@ -19,6 +21,7 @@ class Device:
     name: str
     memory_bytes: int
     has_bf16: bool
+    has_fp8: bool = False
 
     @property
     def words(self) -> str:
@@ -29,10 +32,13 @@ def find_device() -> Device:
     """The fastest device that torch can use here."""
     if torch.cuda.is_available():
         about = torch.cuda.get_device_properties(torch.cuda.current_device())
-        return Device("cuda", about.name, about.total_memory, torch.cuda.is_bf16_supported())
+        # Cards before Ampere only imitate bf16, slowly.
+        return Device("cuda", about.name, about.total_memory,
+                      torch.cuda.is_bf16_supported(including_emulation=False),
+                      torch.version.cuda is not None and (about.major, about.minor) >= (8, 9))
     memory = psutil.virtual_memory().total
     if torch.backends.mps.is_available():
-        return Device("mps", "Apple GPU", memory, has_bf16=True)
+        return Device("mps", "Apple GPU", memory, torch.backends.mps.is_macos_or_newer(14, 0))
     cores = psutil.cpu_count(logical=False) or os.cpu_count()
     fast_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Device("cpu", f"CPU, {cores} cores", memory, fast_bf16)
@@ -45,7 +51,8 @@ def count_devices() -> int:
 
 @dataclass(frozen=True)
 class Formats:
-    """What 'auto' came to: `weights` 4bit, 8bit, 16bit or 32bit, `precision` bf16, fp16 or fp32."""
+    """What 'auto' came to: `weights` 4bit, 8bit, fp8, 16bit or 32bit, `precision` bf16, fp16 or
+    fp32."""
 
     weights: str
     precision: str
@@ -73,6 +80,11 @@ def choose_formats(config: Config, device: Device) -> Formats:
     if config.base_weights in ("4bit", "8bit") and not _can_quantize(device):
         problems.append(f"Base weights: {config.base_weights} needs bitsandbytes, which doesn't "
                         f"work on this {device.name}.")
+    if config.base_weights == "fp8" and not device.has_fp8:
+        problems.append("Base weights: fp8 needs an NVIDIA GPU of the Ada or Hopper generation or "
+                        f"a later one, found {device.name}.")
+    if config.base_weights == "fp8" and config.precision not in ("auto", "bf16"):
+        problems.append(f"Precision: fp8 base weights need bf16, found {config.precision}.")
     if config.optimizer in ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit",
                             "lion_32bit") and device.kind != "cuda":
         problems.append(f"Optimizer: {config.optimizer} needs an NVIDIA or AMD GPU, and none was "
@@ -89,6 +101,30 @@ def choose_formats(config: Config, device: Device) -> Formats:
     if weights == "auto":
         weights = "32bit" if precision == "fp32" else "16bit"
     return Formats(weights, precision)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something that is advised for models of 7B, what was found, and whether it is enough.
+    `unit` is empty for what is there or not."""
+
+    what: str
+    advised: float
+    found: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.found >= self.advised
+
+
+def advised(device: Device, folder: Path) -> list[Advice]:
+    """What a course on tuning a 7B model advises, beside this machine; `folder` is on the disk
+    that holds models and runs."""
+    return [Advice("Graphics cards (GPU)", 1, count_devices() if device.kind != "cpu" else 0, ""),
+            Advice("Processor cores", 8, psutil.cpu_count() or 1, ""),
+            Advice("Main memory", 32, psutil.virtual_memory().total / 2**30, "GiB"),
+            Advice("Free disk", 200, shutil.disk_usage(folder).free / 2**30, "GiB")]
 
 
 def _can_quantize(device: Device) -> bool:

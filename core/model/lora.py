@@ -1,6 +1,7 @@
 """Which layers learn: target modules by name, the LoRA config, and what it will train."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 
 from core.config import TARGET_PRESETS, Config
 from core.errors import UserError
+from core.model.trusted import refuse_pickled
 
 # Names of the query and value projections in the architectures that transformers has; the joint
 # ones hold q, k and v in one matrix, and in MLA (DeepSeek-V2) kv_b_proj makes keys and values.
@@ -18,9 +20,11 @@ QUERY_VALUE = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin", "wq", "wv
 
 @dataclass(frozen=True)
 class Description:
-    """What an adapter on a base model will train, counted without its weights."""
+    """What an adapter on a base model will train, counted without its weights. `by_rank` are those
+    numbers that grow with the rank, not those of modules trained in full."""
 
     trainable: int
+    by_rank: int
     total: int
     modules: list[str]
     targets: list[str]
@@ -85,14 +89,18 @@ def describe(config: Config, model: torch.nn.Module) -> Description:
     # Initialisations that decompose the weights need real ones; sizes don't depend on them.
     wanted.init_lora_weights = False
     adapted = _adapt(model, wanted, low_cpu_mem_usage=True)
-    return Description(sum(p.numel() for p in adapted.parameters() if p.requires_grad), total,
-                       modules, sorted(wanted.target_modules))
+    learned = {name: p.numel() for name, p in adapted.named_parameters() if p.requires_grad}
+    by_rank = sum(count for name, count in learned.items()
+                  if ".lora_A." in name or ".lora_B." in name)
+    return Description(sum(learned.values()), by_rank, total, modules,
+                       sorted(wanted.target_modules))
 
 
 def attach(config: Config, model: Any, adapter_folder: str | None) -> PeftModel:
     """The base model with a fresh adapter, or with that of `adapter_folder` to go on learning."""
     if adapter_folder is None:
         return _in_full_precision(_adapt(model, lora_config(config, model)))
+    refuse_pickled(Path(adapter_folder), f"The adapter '{config.adapter}'")
     try:
         return _in_full_precision(
             PeftModel.from_pretrained(model, adapter_folder, is_trainable=True))

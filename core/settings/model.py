@@ -17,9 +17,9 @@ class ModelSettings:
         "", "model", "Continue from adapter", "A run's name or an adapter folder to go on from.")
     base_weights: str = setting(
         "auto", "model", "Base weights",
-        "How the frozen weights are held. 4bit needs about a quarter of 16bit. Auto: 16bit, "
-        "or 32bit where this machine has no fast 16-bit arithmetic.",
-        choices=("auto", "4bit", "8bit", "16bit", "32bit"), simple=True)
+        "How the frozen weights are held. 4bit needs about a quarter of 16bit; fp8 is the fastest "
+        "on GPUs that have it. Auto: 16bit, or 32bit where this machine has no fast 16-bit "
+        "arithmetic.", choices=("auto", "4bit", "8bit", "fp8", "16bit", "32bit"), simple=True)
     quant_type: str = setting(
         "nf4", "model", "4-bit type", "nf4 suits normally distributed weights.",
         choices=("nf4", "fp4"))

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from core.settings.setting import setting
 
+# What the sample answers are measured by, and what the best checkpoint may be chosen by: in words,
+# and the name in a run's records.
+OF_ANSWERS = {"exact answers": "exact_answers", "token F1": "token_f1", "ROUGE-L": "rouge_l",
+              "chrF": "chrf"}
+BEST_BY = {"loss": "eval_loss", "token accuracy": "token_accuracy", **OF_ANSWERS}
+
 
 @dataclass(frozen=True)
 class ProgressSettings:
@@ -30,8 +36,8 @@ class ProgressSettings:
         "keeps the best, and saves at each evaluation. 0: off.", low=0)
     stop_on: str = setting(
         "loss", "progress", "Best by", "What early stopping watches on the held-out rows: the "
-        "loss, the share of tokens foretold, or the share of sample answers that are right.",
-        choices=("loss", "token accuracy", "exact answers"))
+        "loss, the share of tokens foretold, or how like the sample answers are to the right ones.",
+        choices=tuple(BEST_BY))
     resume_tries: int = setting(
         0, "progress", "Resume by itself",
         "How often a run that was interrupted (a restart, a killed trainer) goes on by itself "

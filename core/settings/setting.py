@@ -43,10 +43,20 @@ def _number(label: str, kind: type, value: Any) -> float | int:
     return kind(number)
 
 
+def _is_text(value: Any) -> bool:
+    """False for what stands for bytes of a file's name that are no UTF-8: no file could keep it."""
+    texts = value if isinstance(value, tuple) else (value,)
+    return not any("\ud800" <= letter <= "\udfff" for text in texts if isinstance(text, str)
+                   for letter in text)
+
+
 def range_problems(f: Field, value: Any) -> list[str]:
     """What is wrong with a value of the right type, in words; empty where it is allowed."""
     about = f.metadata
     label, low, high = about["label"], about["low"], about["high"]
+    if not _is_text(value):
+        return [f"{label}: found {ascii(value)}, which holds bytes that are no text. Rename the "
+                "file, or type it anew."]
     if about["choices"] and value not in about["choices"]:
         return [f"{label}: found '{value}', needs one of {', '.join(about['choices'])}."]
     if low is not None and (value < low or (about["above_low"] and value == low)):

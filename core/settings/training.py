@@ -15,7 +15,7 @@ class TrainingSettings:
     max_steps: int = setting(
         0, "training", "Max steps", "Ends after so many steps. 0: epochs decide.", low=0)
     batch_size: int = setting(
-        8, "training", "Batch size", "Rows in one pass through the model.",
+        8, "training", "Batch size", "Rows that are learned together.",
         low=1, high=4096, simple=True)
     gradient_accumulation: int = setting(
         1, "training", "Gradient accumulation", "Passes that are added up before one step.",
@@ -40,9 +40,21 @@ class TrainingSettings:
         "adamw_torch", "training", "Optimizer", "The 8-bit and paged ones save GPU memory.",
         choices=("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit",
                  "paged_adamw_32bit", "adafactor", "lion_32bit", "sgd"))
-    gradient_checkpointing: bool = setting(
-        False, "training", "Gradient checkpointing",
-        "Computes activations twice to save memory; about a third slower.")
+    memory: str = setting(
+        "auto", "training", "Speed or memory",
+        "Fastest keeps all activations; balanced computes half of them twice, least all of them in "
+        "small passes and what must be kept waits in main memory, about a quarter slower. "
+        "Streamed: the weights wait there too, for models larger than the card. Auto: the fastest "
+        "that fits. With fsdp2 and zero3 all but fastest are alike, and batches stay whole.",
+        choices=("auto", "fastest", "balanced", "least", "streamed"), simple=True)
+    pass_tokens: int = setting(
+        0, "training", "Tokens a pass",
+        "A batch with more tokens goes through the model in several passes, which teach the same. "
+        "0: as 'Speed or memory' says.", low=0, high=1_048_576)
+    compile_layers: str = setting(
+        "auto", "training", "Compile",
+        "Compiled layers are a third faster on a GPU and take a minute or two to make. Auto: "
+        "where the run is long enough to earn it.", choices=("auto", "always", "never"))
     neftune_noise_alpha: float = setting(
         0.0, "training", "NEFTune noise", "Noise on embeddings against overfitting; 5 is usual.",
         low=0.0, high=100.0)

@@ -25,6 +25,15 @@ def list_devices() -> tuple[str, ...]:
     return tuple(asked.stdout.split()) if asked.returncode == 0 else ()
 
 
+def only(devices: tuple[str, ...]) -> dict[str, str]:
+    """The environment of a process that is to see these devices; unchanged where there are none."""
+    if not devices:
+        return {}
+    # nvidia-smi numbers them in the order of the bus, CUDA from the fastest.
+    order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(devices), **order}
+
+
 def wanted(config: Config, devices: tuple[str, ...]) -> int:
     """How many of the machine's devices a run claims: one for each of its processes, all where it
     says so, and none where a cluster gives it others."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,23 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback, Trai
 
 from core.config import Config
 from core.data import build as data
-from core.data.tokens.pack import collator
+from core.data.tokens.pack import collator, share_opening
 from core.data.tokens.plain import with_template
 from core.data.tokens.token_rows import TrainingRows
 from core.errors import UserError
 from core.files import Folders, put_in_place
 from core.model import hub, load, lora
-from core.model.attention import rows_stay_apart, use_varlen
+from core.model.attention import attend_by_rows, reads_shared, rows_stay_apart
+from core.model.fused.blocks import Blocks
 from core.model.hardware import Device, Formats, choose_formats, find_device
-from core.training import card, ranks, sharding, shares, trackers, verdict
+from core.training import card, energy, pace, ranks, sharding, shares, trackers, verdict
 from core.training.adversarial import adversarial
 from core.training.arguments import hides_base, training_arguments
 from core.training.checkpoint import STATE, newest_whole
 from core.training.environment import describe_environment
-from core.training.loss import learned_loss, loss_and_count, token_loss
+from core.training.lean import Lean
+from core.training.loss import LearnedLoss, plain_head, token_loss
+from core.training.passes import Passes, Rehearsal, heaviest_batch
 from core.training.recorder import Recorder, StopAsked
 from core.training.run import Run, adapter_folder
 from core.training.samples import SampleAnswers, questions
@@ -39,12 +42,15 @@ class Parts:
 
     model: Any
     tokenizer: Any
-    train: Sequence[dict[str, Sequence[int]]]
-    held_out: Sequence[dict[str, Sequence[int]]]
+    train: TrainingRows
+    held_out: TrainingRows
     formats: Formats
     device: Device
     packing: bool
     questions: list[dict[str, Any]]
+    heaviest: list[dict[str, Any]]  # the longest rows, as many as a batch has
+    dial: pace.Dial
+    blocks: Blocks
 
 
 def train(run: Run, folders: Folders) -> None:
@@ -61,7 +67,9 @@ def train(run: Run, folders: Folders) -> None:
     initial = _keep_initial_adapter(run, config, parts.model)
     began_with = verdict.weights_mark(parts.model)
     trainer = make_trainer(run, config, parts)
-    learn(run, config, trainer)
+    with energy.metered(run):
+        learn(run, config, trainer)
+    run.drop_unfinished_checkpoints()  # the trainer leaves their folder, be it empty
     stopped = ranks.agree(run.stop_asked()) == "save"
     if not stopped and parts.held_out and config.eval_every != "never" \
             and ranks.agree(_last_evaluated(run)) != trainer.state.global_step:
@@ -86,8 +94,9 @@ def learn(run: Run, config: Config, trainer: Trainer) -> None:
         return
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except StopAsked:  # in an evaluation: the state is that of the step before it
-        if not (run.checkpoints / f"checkpoint-{trainer.state.global_step}").is_dir():
+    except StopAsked:  # in an evaluation or a step: the state is that of the step before it
+        step = trainer.state.global_step
+        if step and not (run.checkpoints / f"checkpoint-{step}").is_dir():
             heard = trainer.args, trainer.state, trainer.control
             trainer.callback_handler.on_epoch_end(*heard)  # Draws goes back to that step
             trainer._save_checkpoint(trainer.model, None)
@@ -112,6 +121,7 @@ def end(run: Run, config: Config, parts: Parts, trainer: Trainer, initial: Path 
         run.update(state="stopped", phase="", ended=time.time(), step=0,
                    words="Stopped before the first step was done; nothing was learned.")
         return
+    sharding.unwrap(parts.model)
     save(run, config, parts, initial)
     ended_with = verdict.weights_mark(parts.model)  # of weights that are cut up, all have a part
     nothing, signs = ranks.agree(verdict.judge(run, config, began_with, ended_with)
@@ -146,22 +156,27 @@ def build(run: Run, config: Config, folders: Folders, device: Device, formats: F
         "dataset": config.dataset, "layout": opened.layout.name, "train": report.to_dict(),
         "eval": held_report.to_dict() if held_report else None})
     run.write_facts("environment", describe_environment(device, formats))
+    rows = TrainingRows(examples)
+    heaviest = heaviest_batch(rows, shares.share(config, ranks.count()).rows)
+    dial = pace.choose_dial(load.meta_model(load.load_config(folder)), config, formats, device,
+                            [len(row["input_ids"]) for row in heaviest])
     on_progress("Loading the base model")
-    model = load.load_base(folder, formats, config, device)
-    packing = _can_join(config, model, device, formats)
+    model = load.for_learning(load.load_base(folder, formats, config, device, dial.streams))
+    packing = _can_join(config, model)
     set_seed(config.seed)
     model = lora.attach(config, model, adapter_folder(config, folders.runs))
-    return Parts(model, tokenizer, TrainingRows(examples), TrainingRows(held_out), formats,
-                 device, packing, questions(opened, tokenizer, config.sample_answers))
+    return Parts(model, tokenizer, rows, TrainingRows(held_out), formats, device, packing,
+                 questions(opened, tokenizer, config.sample_answers), heaviest, dial,
+                 pace.speed_up(model, config, formats, dial))
 
 
-def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> bool:
+def _can_join(config: Config, model: Any) -> bool:
     """Whether rows are laid end to end, and how they are kept apart, said in the log. NEFTune
     scales its noise by the length of what it takes for one row, so it needs them apart."""
     if not config.packing or config.neftune_noise_alpha:
         return False
-    if use_varlen(model, device, formats):
-        print("Rows are joined; attention never computes across them (varlen).", flush=True)
+    if attend_by_rows(model):
+        print("Rows are joined; attention never computes across them.", flush=True)
     elif not rows_stay_apart(model):
         print(f"Rows are padded: joined rows of a {model.config.model_type} would see each other.",
               flush=True)
@@ -172,7 +187,10 @@ def _can_join(config: Config, model: Any, device: Device, formats: Formats) -> b
 def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     """transformers' Trainer on our rows, reporting to the run's folder."""
     recorder = Recorder(run, parts.device)
-    callbacks: list[TrainerCallback] = [recorder, Draws(), Saver(run, config.save_total_limit)]
+    losses = LearnedLoss(None if sharding.cuts_up(config) else plain_head(parts.model))
+    callbacks: list[TrainerCallback] = [
+        recorder, Draws(), Saver(run, config.save_total_limit),
+        pace.Compiling(parts.model, parts.blocks, losses, config, parts.device)]
     if parts.questions:
         callbacks.append(SampleAnswers(run, parts.tokenizer, parts.questions))
     if config.early_stopping_patience and parts.held_out:
@@ -181,18 +199,22 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
         callbacks += trackers.callbacks(run, config)
     trainer = Trainer(
         model=parts.model, args=training_arguments(
-            run, config, parts.model, len(parts.train), parts.formats, parts.device,
-            bool(parts.held_out), parts.packing), train_dataset=parts.train,
+            run, config, parts.model, len(parts.train), parts.held_out.lengths, parts.formats,
+            parts.device, parts.dial, parts.packing), train_dataset=parts.train,
         eval_dataset=parts.held_out or None,
         data_collator=collator(parts.packing, parts.tokenizer.pad_token_id),
-        compute_loss_func=learned_loss, preprocess_logits_for_metrics=loss_and_count,
+        compute_loss_func=losses.learned, preprocess_logits_for_metrics=losses.count,
         compute_metrics=token_loss, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
-    if config.adversarial_strength:
-        trainer.training_step = adversarial(trainer.training_step, parts.model,
-                                            config.adversarial_strength)
+    trainer.training_step = _training_step(trainer, recorder, run, config, parts, losses)
+    trainer.prediction_step = losses.headless(trainer.prediction_step)
+    if parts.packing and reads_shared(parts.model):
+        trainer.prediction_step = _sharing(trainer.prediction_step)
     if ranks.count() > 1:
-        _share_out(trainer, config, parts)
+        sharding.tune(trainer, parts.formats)
+        shares.share_out(trainer, config, ranks.count(), parts.tokenizer.pad_token_id)
+    if not sharding.cuts_up(config):
+        trainer.add_callback(Lean(trainer))
     if parts.held_out and config.eval_every != "never":
         trainer.add_callback(MissedEvaluation(run, trainer.evaluate))
         if hides_base(config):
@@ -200,19 +222,36 @@ def make_trainer(run: Run, config: Config, parts: Parts) -> Trainer:
     return trainer
 
 
+def _training_step(trainer: Trainer, recorder: Recorder, run: Run, config: Config, parts: Parts,
+                   losses: LearnedLoss) -> Callable[..., Any]:
+    """The trainer's own step, without the model's head, twice where embeddings are moved against
+    it, and in passes where rows are joined."""
+    step = losses.headless(trainer.training_step)
+    if config.adversarial_strength:
+        step = adversarial(step, parts.model, config.adversarial_strength)
+    if not parts.packing or sharding.cuts_up(config):
+        return step
+
+    def say(sentence: str) -> None:
+        print(sentence, flush=True)
+        run.write_facts("passes", {"notices": [sentence]})
+
+    learned = [p for p in parts.model.parameters() if p.requires_grad]
+    passes = Passes(step, learned, parts.dial.pass_tokens, say,
+                    lambda: recorder.heed(trainer.state), parts.blocks.forget,
+                    reads_shared(parts.model) and not config.adversarial_strength)
+    if parts.device.kind == "cuda":
+        trainer.add_callback(Rehearsal(passes, trainer, parts.heaviest))
+    return passes
+
+
+def _sharing(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of the evaluation that computes what all rows begin with once."""
+    return lambda model, inputs, *rest, **named: step(model, share_opening(inputs), *rest, **named)
+
+
 def _measure_base(trainer: Trainer) -> Callable[[], Any]:
     return lambda: trainer.evaluate(metric_key_prefix="base")
-
-
-def _share_out(trainer: Trainer, config: Config, parts: Parts) -> None:
-    """Give each of several processes its share of the rows."""
-    sharding.tune(trainer, parts.formats)
-    pad = parts.tokenizer.pad_token_id
-    shared = shares.share(config, ranks.count())
-    trainer.train_dataset = [*parts.train, shares.blank(pad)]
-    trainer._get_train_sampler = lambda *_: shares.Dealt(parts.train, shared, config.seed)
-    if parts.held_out:
-        trainer.eval_dataset = shares.even(parts.held_out, shared, pad)
 
 
 def _keep_initial_adapter(run: Run, config: Config, model: Any) -> Path | None:

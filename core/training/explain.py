@@ -20,8 +20,8 @@ def explain(error: BaseException) -> tuple[str, str]:
     if any(isinstance(e, MemoryError) for e in chain) or _says(texts, OUT_OF_MEMORY) \
             or _says(texts, ("OutOfMemoryError",)):
         return ("The memory of the device ran out.",
-                "Choose 4bit base weights, a smaller Batch size or Max length, or Gradient "
-                "checkpointing; then start again.")
+                "Choose 4bit base weights, a smaller Batch size or Max length, or 'Speed or "
+                "memory' at least; then start again.")
     if any(getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for e in chain) \
             or _says(texts, DISK_FULL):
         return "The disk is full.", "Free some space, then resume from the last checkpoint."

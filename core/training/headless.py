@@ -1,5 +1,6 @@
 """A run without a page: the same queue and the same worker, followed on the terminal."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from core.config import Config, load_yaml
 from core.files import Folders
 from core.presets import list_presets, load_preset
+from core.training import moving
 from core.training.queue import Queue
 from core.training.run import FINAL, Run
 
@@ -19,9 +21,12 @@ def train_from_file(settings: str, folders: Folders) -> int:
 
 
 def named_settings(settings: str, folders: Folders) -> Config:
-    """Those of a YAML file, or of a preset by its name."""
-    return (load_preset(settings, folders) if settings in list_presets(folders)
-            else load_yaml(Path(settings)))
+    """Those of a YAML file, or of a preset by its name. What they name from the folder in which a
+    person stands is named from the root: the trainer stands elsewhere."""
+    if settings in list_presets(folders):
+        return load_preset(settings, folders)
+    return moving.renamed(load_yaml(Path(settings)), lambda setting, name:
+                          str(Path(name).resolve()) if os.path.exists(name) else name)
 
 
 def train_with(config: Config, folders: Folders) -> int:

@@ -11,14 +11,16 @@ from pathlib import Path, PurePosixPath
 from core.config import Config, read_settings
 from core.errors import UserError
 from core.files import Folders
+from core.model.trusted import is_pickled_weights, pickled
 from core.training.run import ACTIVE, Run
 
 MOST_FILES = 20_000
 NEEDED = "config.yaml"
 # What a run's folder holds. Anything else in an archive, programs above all, is left out.
 TAKEN = {"config.yaml", "status.json", "metrics.jsonl", "log.txt", "data.json", "environment.json",
-         "about.json", "verdict.json", "resumed.json", "trackers.json", "adapter",
-         "initial_adapter", "checkpoints", "tensorboard"}
+         "about.json", "verdict.json", "resumed.json", "trackers.json", "samples.jsonl",
+         "energy.json", "passes.json", "quick.json", "merge.json", "forewarned.json", "evaluation",
+         "adapter", "initial_adapter", "checkpoints", "tensorboard"}
 
 
 def import_run(source: str | Path, folders: Folders) -> Run:
@@ -117,6 +119,9 @@ def _no_run(path: Path) -> UserError:
 
 def _admit(aside: Path, name: str, folders: Folders) -> Run:
     """Check what came, say where it stands here, and give it its place."""
+    bad = sorted(p.name for p in aside.rglob("*") if is_pickled_weights(p.name))
+    if bad:
+        raise pickled(f"The run '{name}'", bad)
     Config.forgiving(read_settings(aside / NEEDED))  # a UserError where these are no settings
     arrived = Run(aside)
     status = arrived.written_status()

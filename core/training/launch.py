@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from core.training import alive
+from core.training import devices as gpus
 from core.training.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -35,12 +36,11 @@ class Launcher:
             if self._spare_devices == devices:
                 return
             self.dismiss()
-        seen = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
         with self._log.open("ab") as log:
             self._spare = subprocess.Popen(
                 [sys.executable, "-m", "core.training.worker"], stdin=subprocess.PIPE,
                 stdout=log, stderr=log, cwd=ROOT, text=True, start_new_session=True,
-                env={**os.environ, **seen})
+                env={**os.environ, **gpus.only(devices)})
         self._spare_devices = devices
 
     def launch(self, run: Run, devices: tuple[str, ...] = ()) -> subprocess.Popen:
@@ -67,7 +67,10 @@ class Launcher:
 
 
 def kill(pid: int, force: bool) -> None:
-    """Ask a trainer and its children to end, or end them, those in groups of their own too."""
+    """Ask a trainer and its children to end, or end them, those in groups of their own too.
+    ValueError for what is no process's number: to the system 0 means whoever calls."""
+    if pid <= 0:
+        raise ValueError(f"there is no process {pid}")
     if os.name == "nt":
         subprocess.run(["taskkill", "/T", *(["/F"] if force else []), "/PID", str(pid)],
                        capture_output=True, check=False)

@@ -52,10 +52,12 @@ def locked(runs: Path) -> Iterator[None]:
 
 def join(runs: Path, run_id: str, at_the_head: bool = False) -> None:
     """Give a run a place behind all that wait, or before them. The order doesn't hang on the
-    clock, which may be set back between two runs."""
+    clock, which may be set back between two runs. Only runs that the order names are read: of
+    thousands all others have ended."""
     with locked(runs):
         now = read(runs)
-        ids = [run.id for run in waiting(runs) if run.id != run_id]
+        ids = [each for each in now.order if each != run_id
+               and Run(runs / each).status().state == "queued"]
         _write(runs, replace(now, order=(run_id, *ids) if at_the_head else (*ids, run_id)))
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import numpy
 import orjson
 
-CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
+from core.settings.progress import BEST_BY
+
+CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_second", *BEST_BY.values())
 RECENT = 16
 MOST_RUNS = 64
 BLOCK_BYTES = 1 << 22
+MOST_STEPS = 1 << 53
 
 
 @dataclass
@@ -95,21 +98,43 @@ class Measured:
                     return  # the last line is still being written
 
     def _add(self, lines: list[bytes]) -> None:
-        records = [r for r in _parsed(lines) if isinstance(r, dict) and isinstance(
-            r.get("step"), int)]
+        records = [r for r in _parsed(lines) if _is_record(r)]
         for name, curve in self.curves.items():
-            known = [r for r in records if isinstance(r.get(name), int | float)]
+            known = [r for r in records if name in r]
             curve.add([r["step"] for r in known], [r[name] for r in known])
         self.recent.extend(r for r in records if "loss" in r)
         self.held_out.extend(r for r in records if "eval_loss" in r)
 
-    def effect(self, keeps_best: bool) -> tuple[float, float] | None:
-        """Held-out loss before and after, as Run.effect tells it."""
-        found = {r["step"]: r["eval_loss"] for r in self.held_out}
-        before = found.pop(0, None)
-        if before is None or not found:
-            return None
-        return before, min(found.values()) if keeps_best else found[max(found)]
+    def effect(self, kept_by: str) -> tuple[float, float] | None:
+        """Held-out loss before and after, as `effect` tells it."""
+        curve = self.curves[BEST_BY[kept_by]] if kept_by else Curve()
+        return effect({r["step"]: r["eval_loss"] for r in self.held_out},
+                      dict(zip(curve.steps, curve.values, strict=True)), kept_by)
+
+
+def effect(losses: dict[int, float], scores: dict[int, float], kept_by: str
+           ) -> tuple[float, float] | None:
+    """Held-out loss of the base model (at step 0) and of the state that is kept, where both are
+    known: the best by `kept_by`, whose `scores` by step these are; the last where it is empty."""
+    after = dict(losses)
+    before = after.pop(0, None)
+    if before is None or not after:
+        return None
+    if not kept_by:
+        return before, after[max(after)]
+    if kept_by == "loss":
+        return before, min(after.values())
+    best = {step: value for step, value in scores.items() if step in after}
+    # Of equals the first is kept, as transformers does it.
+    kept = max(best, key=lambda step: (best[step], -step)) if best else max(after)
+    return before, after[kept]
+
+
+def _is_record(found: Any) -> bool:
+    """A step, and numbers where numbers belong: a run's folder may come from anybody."""
+    return (isinstance(found, dict) and isinstance(found.get("step"), int)
+            and abs(found["step"]) <= MOST_STEPS
+            and all(isinstance(found.get(name, 0), int | float) for name in CURVES))
 
 
 def _parsed(lines: list[bytes]) -> list[Any]:

@@ -7,18 +7,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-
-import filelock
+from typing import Any
 
 from core.config import Config
 from core.errors import UserError
 from core.files import Folders
 from core.training import checkpoint, devices, launch, line, notify, run
 from core.training.launch import Launcher
+from core.training.owner import Owner
+from core.training.roll import Roll
 from core.training.run import ACTIVE, EXIT_DISK_FULL, FINAL, Run, Status
 
 TICK_SECONDS = 0.25
 STOP_NOW_SECONDS = 1.0
+FIRST_LOOK_SECONDS = 10.0
 LEAVE_SECONDS = 20.0  # for a worker that said its last words and still holds the device
 CRASHES = {getattr(signal, name, 0) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL",
                                                  "SIGFPE")} - {0}
@@ -39,16 +41,26 @@ class Queue:
         self._folders, self._keep_spare, self._before_start = folders, keep_spare, before_start
         self._devices: tuple[str, ...] | None = None  # asked of the machine once, in the thread
         self._launcher = Launcher(folders.home / "trainer.log")
-        self._lock = filelock.FileLock(folders.runs / ".queue.lock")
+        self._owner, self._address = Owner(folders.runs), ""
+        self._roll = Roll(folders.runs)
+        self._seen = Roll(folders.runs)  # by other threads, which take no leave of a run
+        self._trouble = ""  # the last error, so that the log isn't filled with it
         self._workers: dict[str, subprocess.Popen] = {}
         self._returncodes: dict[str, int] = {}
         self._killed: dict[str, float] = {}
-        self._ended: dict[str, int] = {}  # run id to the time of its status file
         self._wake, self._ending = threading.Event(), threading.Event()
+        self._has_looked, self._seeing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
 
-    def start(self) -> None:
+    def start(self, address: str = "") -> None:
+        """`address` is told to other servers on the same data folder."""
+        self._address = address
         self._thread.start()
+        self._has_looked.wait(FIRST_LOOK_SECONDS)
+
+    def elsewhere(self) -> str:
+        """That another server starts this folder's runs, in words; empty where this one does."""
+        return self._owner.elsewhere()
 
     def close(self) -> None:
         """End the thread and the spare trainer. Runs at work go on."""
@@ -62,7 +74,7 @@ class Queue:
         """A new run at the end of the line."""
         submitted = run.create(config, self._folders.runs)
         line.join(self._folders.runs, submitted.id)
-        self._wake.set()
+        self._look_at_once()
         return submitted
 
     def resume(self, run_id: str) -> Run:
@@ -75,8 +87,13 @@ class Queue:
                                 "Only a run that ended early can be resumed.")
             self._requeue(found, status, tries=0)
         line.join(self._folders.runs, run_id)
-        self._wake.set()
+        self._look_at_once()
         return found
+
+    def _look_at_once(self) -> None:
+        self._roll.list_anew()
+        self._seen.list_anew()
+        self._wake.set()
 
     def _requeue(self, found: Run, status: Status, tries: int) -> None:
         found.withdraw_stop()
@@ -99,28 +116,44 @@ class Queue:
 
     def active(self) -> list[Run]:
         """Runs that are at work or wait, the oldest first."""
-        return [r for r in reversed(run.list_runs(self._folders.runs))
-                if r.status().state not in FINAL]
+        found = []
+        with self._seeing:
+            for each in reversed(self._seen.open_runs()):
+                written = each.written_at()
+                if each.status().state not in FINAL:
+                    found.append(each)
+                elif each.written_status().state in FINAL:
+                    self._seen.ended(each, written)
+        return found
 
     def _work(self) -> None:
         while not self._ending.is_set():
             try:
                 self._tick()
+                self._trouble = ""
             except OSError as error:  # a full disk must not end the thread that reports it
-                LOG.error("The queue could not write: %s", error)
-            except Exception:  # the thread's last frame: one run's trouble isn't that of the others
-                LOG.exception("The queue met an error and goes on.")
+                self._log_once("The queue could not write: %s", error)
+            except Exception as error:  # the thread's last frame: one run's trouble isn't all's
+                self._log_once("The queue met an error and goes on: %r", error, exc_info=True)
+            self._has_looked.set()
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
-        self._lock.release()
+        self._owner.give_up()
+
+    def _log_once(self, words: str, error: Exception, **options: Any) -> None:
+        if self._trouble != repr(error):
+            LOG.error(words, error, **options)
+        self._trouble = repr(error)
 
     def _tick(self) -> None:
-        if not self._owns_the_line():
+        owns_the_line = self._owner.try_to_be(self._address)
+        self._has_looked.set()  # all else may take a while, where there are many runs
+        if not owns_the_line:
             return
         for run_id, worker in list(self._workers.items()):
             if worker.poll() is not None:
                 self._returncodes[run_id] = self._workers.pop(run_id).returncode
-        statuses = {found.id: (self._watch(found), found) for found in self._unfinished()}
+        statuses = {found.id: (self._watch(found), found) for found in self._roll.open_runs()}
         with line.locked(self._folders.runs):
             self._start_next(statuses)
 
@@ -159,33 +192,16 @@ class Queue:
                 log.write(f"{made_room}\n")
         self._workers[first.id] = self._launcher.launch(first, chosen)
 
-    def _owns_the_line(self) -> bool:
-        try:
-            if not self._lock.is_locked:
-                self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return False
-        return True
-
-    def _unfinished(self) -> list[Run]:
-        """Runs that aren't known to have ended; looking at a file's time is cheaper than reading
-        it, and a resumed run's file has a new time."""
-        found = []
-        for each in run.list_runs(self._folders.runs):
-            written = each.written_at()
-            if self._ended.get(each.id) != written:
-                found.append(each)
-        return found
-
     def _watch(self, found: Run) -> Status:
         """The run's status, after its worker's death or a wish to stop was acted on."""
         written, status = found.written_at(), found.status()
-        if status.state == "queued" and found.stop_asked():
+        asked = found.stop_asked()  # once: between two looks somebody may click
+        if status.state == "queued" and asked:
             status = found.update(state="stopped", words="Taken out of the line before it began.",
                                   ended=time.time())
         if status.state in FINAL:
             self._take_leave(found, status, written)
-        elif found.stop_asked() == "now" or (found.stop_asked() and status.state == "starting"):
+        elif asked == "now" or (asked and status.state == "starting"):
             self._end_at_once(found, status.pid, STOP_NOW_SECONDS)
         return status
 
@@ -195,21 +211,25 @@ class Queue:
         if found.id in self._workers:
             self._end_at_once(found, self._workers[found.id].pid, LEAVE_SECONDS)
             return
+        if _is_unsettled(found.written_status()):
+            self._say_last_words(found, status)
+        self._killed.pop(found.id, None)
+        self._returncodes.pop(found.id, None)
+        self._roll.ended(found, written)
+
+    def _say_last_words(self, found: Run, status: Status) -> None:
+        """Write how a run ended that couldn't say it itself, or let it go on by itself."""
+        goes_on = False
         with line.locked(self._folders.runs):
-            if (written_as := found.written_status().state) in (*ACTIVE, "interrupted"):
-                if written_as in ACTIVE:  # its worker is gone without a last word
+            if _is_unsettled(written := found.written_status()):
+                if written.state in ACTIVE:  # its worker is gone without a last word
                     status = _last_words(found, status, self._returncodes.get(found.id))
                 goes_on = self._requeued_by_itself(found, status)
                 if not goes_on:
-                    found.write_status(status)
+                    found.write_status(replace(status, settled=True))
                     threading.Thread(target=notify.tell_end, args=(found,), daemon=True).start()
-            else:
-                goes_on = False
         if goes_on:
             line.join(self._folders.runs, found.id, at_the_head=True)
-        self._killed.pop(found.id, None)
-        self._returncodes.pop(found.id, None)
-        self._ended[found.id] = written
 
     def _requeued_by_itself(self, found: Run, status: Status) -> bool:
         """Put an interrupted run back in the line, where its settings say so and it has got
@@ -230,6 +250,10 @@ class Queue:
         force = time.monotonic() - first > patience_seconds
         if force or patience_seconds == STOP_NOW_SECONDS:
             launch.kill(pid, force)
+
+
+def _is_unsettled(written: Status) -> bool:
+    return written.state in ACTIVE or (written.state == "interrupted" and not written.settled)
 
 
 def _last_words(found: Run, status: Status, returncode: int | None) -> Status:

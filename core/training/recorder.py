@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import torch
-from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_callback import TrainerCallback, TrainerState
 
 from core.errors import UserError
 from core.model.hardware import Device
@@ -55,6 +55,11 @@ class Recorder(TrainerCallback):
             self._stop(state, control)
 
     def on_prediction_step(self, args, state, control, **_):
+        self.heed(state)
+
+    def heed(self, state: TrainerState) -> None:
+        """Breaks off where Stop was asked for: in an evaluation, or within a step. What the step
+        had added up is dropped; it is done again after a resume."""
         if ranks.agree(self._run.stop_asked()):
             self._say_that_it_stops(state)
             raise StopAsked

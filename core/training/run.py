@@ -1,6 +1,7 @@
 """A run is a folder: its settings, state, measurements, log, checkpoints and adapter."""
 
 import json
+import math
 import re
 import shutil
 import time
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from core.config import Config, read_settings
+from core.confine import child
 from core.errors import UserError
 from core.files import append_json_line, read_json_lines, write_json, write_whole
+from core.settings.progress import BEST_BY
 from core.training.alive import is_alive, why_gone
 from core.training.checkpoint import list_checkpoints
+from core.training.metrics import effect
 
 ACTIVE = ("starting", "running", "stopping")
 EXIT_DISK_FULL = 28  # a worker's exit code when it couldn't even write its last words
@@ -25,7 +29,7 @@ class Status:
     and `boot` (alive.boot_id) names the worker's process beyond doubt, since pids are used again;
     `memory_kills` is alive.memory_kills when it began. `devices` are the GPUs it may use, as
     CUDA_VISIBLE_DEVICES names them. `tries` counts how often it went on by itself from the
-    checkpoint of step `tried_from`."""
+    checkpoint of step `tried_from`. `settled`: what was to be done about an interruption is."""
 
     state: str = "queued"
     words: str = "Waits for its turn."
@@ -42,6 +46,7 @@ class Status:
     devices: tuple[str, ...] = ()
     tries: int = 0
     tried_from: int = 0
+    settled: bool = False
     created: float = field(default_factory=time.time)
     started: float = 0.0
     stepping_since: float = 0.0
@@ -97,10 +102,8 @@ class Run:
         """What the status file says."""
         try:
             raw = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
-            known = {f.name for f in fields(Status)}
-            status = Status(**{name: raw[name] for name in raw if name in known})
-            return replace(status, devices=tuple(status.devices))
-        except (OSError, ValueError, TypeError):
+            return _read_status(raw)
+        except (OSError, ValueError, TypeError, RecursionError):
             return Status(state="failed", words="The run's status can't be read.",
                           remedy="Its folder may be damaged.", created=0.0)
 
@@ -125,20 +128,11 @@ class Run:
     def effect(self) -> tuple[float, float] | None:
         """Held-out loss of the base model and of the adapter that is kept, where both are known:
         with early stopping that is the best one, else the last."""
-        held_out = {r["step"]: r["eval_loss"] for r in self.metrics() if "eval_loss" in r}
-        before = held_out.pop(0, None)
-        if before is None or not held_out:
-            return None
-        config = self.config()
-        if not config.early_stopping_patience:
-            return before, held_out[max(held_out)]
-        if config.stop_on == "loss":
-            return before, min(held_out.values())
-        name = config.stop_on.replace(" ", "_")
-        best = {r["step"]: r[name] for r in self.metrics() if name in r and r["step"] in held_out}
-        # Of equals the first is kept, as transformers does it.
-        kept = max(best, key=lambda step: (best[step], -step)) if best else max(held_out)
-        return before, held_out[kept]
+        records = self.metrics()
+        losses = {r["step"]: r["eval_loss"] for r in records if "eval_loss" in r}
+        kept_by = self.config().kept_by
+        name = BEST_BY.get(kept_by)
+        return effect(losses, {r["step"]: r[name] for r in records if name in r}, kept_by)
 
     def forget_steps_after(self, step: int) -> None:
         """Drop measurements of steps that a resumed run will do again."""
@@ -158,9 +152,15 @@ class Run:
 
     def facts(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            facts = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def notices(self, name: str) -> list[str]:
+        """The sentences for a person among facts."""
+        found = self.facts(name).get("notices")
+        return [str(sentence) for sentence in found] if isinstance(found, list) else []
 
     def ask_to_stop(self, at_once: bool) -> None:
         write_whole(self.folder / "stop", "now" if at_once else "save")
@@ -176,11 +176,27 @@ class Run:
         (self.folder / "stop").unlink(missing_ok=True)
 
     def drop_unfinished_checkpoints(self) -> None:
-        shutil.rmtree(self.saving, ignore_errors=True)
+        if self.writes:
+            shutil.rmtree(self.saving, ignore_errors=True)
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint, not yet checked, or None."""
         return next(iter(list_checkpoints(self.checkpoints)), None)
+
+
+def _read_status(raw: dict[str, Any]) -> Status:
+    """TypeError or ValueError where it holds what no status does: a folder may come from anybody,
+    and one that is damaged mustn't spoil the list of all."""
+    kinds = {f.name: f.type for f in fields(Status)}
+    status = Status(**{name: raw[name] for name in raw if name in kinds})
+    status = replace(status, devices=tuple(status.devices))
+    for name, kind in kinds.items():
+        value = getattr(status, name)
+        is_right = (isinstance(value, int | float) and math.isfinite(value)
+                    if kind in (int, float) else isinstance(value, str) if kind is str else True)
+        if not is_right:
+            raise TypeError(f"{name} is {value!r}")
+    return status
 
 
 def interrupted(status: Status) -> Status:
@@ -225,8 +241,8 @@ def list_runs(runs: Path) -> list[Run]:
 
 
 def find_run(runs: Path, run_id: str) -> Run:
-    folder = runs / Path(run_id).name
-    if not run_id or not (folder / "config.yaml").is_file():
+    folder = child(runs, run_id)
+    if folder is None or not (folder / "config.yaml").is_file():
         raise UserError(f"There is no run '{run_id}'.", "Choose one from the Runs tab.")
     return Run(folder)
 

@@ -1,7 +1,6 @@
 """What makes a resumed run equal to one that never stopped: whole checkpoints, the same draws."""
 
 import random
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +21,7 @@ class Saver(TrainerCallback):
         self._run, self._keep = run, keep
 
     def on_train_begin(self, args, state, control, **_):
-        if state.is_world_process_zero:
-            shutil.rmtree(self._run.saving, ignore_errors=True)
+        self._run.drop_unfinished_checkpoints()
         # The path in the checkpoint is that of the machine and folder in which it was written.
         best = self._run.checkpoints / f"checkpoint-{state.best_global_step}"
         state.best_model_checkpoint = str(best) if best.is_dir() else None
@@ -113,7 +111,7 @@ def is_complete(state: TrainerState, patience: int) -> bool:
 def clear_leftovers(run: Run) -> None:
     """Put right what a killed worker left half done."""
     settle(run.adapter)
-    shutil.rmtree(run.saving, ignore_errors=True)
+    run.drop_unfinished_checkpoints()
     checkpoint.clear_pruned(run.checkpoints)
     for folder in run.checkpoints.glob("checkpoint-*.old"):
         settle(folder.with_name(folder.name.removesuffix(".old")))

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from accelerate.state import DistributedType, PartialState
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
@@ -13,31 +14,41 @@ from core.model.hardware import Formats
 from core.training import ranks
 
 
-def arguments(config: Config, model: Any) -> dict[str, Any]:
-    """What transformers' TrainingArguments need for `config.strategy`; nothing for one process."""
+def arguments(config: Config, model: Any, saves_memory: bool) -> dict[str, Any]:
+    """What transformers' TrainingArguments need for `config.strategy`; nothing for one process.
+    `saves_memory`: layers compute their activations anew."""
     if ranks.count() == 1:
         return {}
     if config.strategy == "fsdp2":
-        return {"fsdp": True, "fsdp_config": _fsdp(config, model)}
+        return {"fsdp": True, "fsdp_config": _fsdp(model, saves_memory)}
     if config.strategy == "zero3":
         return {"deepspeed": _zero3(config)}
     return {"ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
 
 
-def checkpoints_itself(config: Config) -> bool:
-    """Whether FSDP does gradient checkpointing its own way; the model's would gather each layer
-    once more."""
-    return ranks.count() > 1 and config.strategy == "fsdp2"
+def cuts_up(config: Config, processes: int | None = None) -> bool:
+    """Whether the weights lie in parts on several processes: they are whole only while the layer
+    that holds them is at work. `processes` where they aren't those at work here."""
+    return (processes or ranks.count()) > 1 and config.strategy != "ddp"
 
 
-def _fsdp(config: Config, model: Any) -> dict[str, Any]:
+def recomputing(config: Config, saves_memory: bool) -> dict[str, Any]:
+    """transformers' own checkpointing, which saves memory with ZeRO-3 only. FSDP does it in its
+    way, since the model's would gather each layer once more, and whole models in ours."""
+    if not (cuts_up(config) and config.strategy == "zero3" and saves_memory):
+        return {}
+    return {"gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+
+
+def _fsdp(model: Any, saves_memory: bool) -> dict[str, Any]:
     layers = getattr(model.get_base_model(), "_no_split_modules", None) or []
     return {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "transformer_layer_cls_to_wrap": sorted(layers), "reshard_after_forward": True,
             # Sharded checkpoints hold the adapter alone and are read by any number of processes;
             # full ones would gather the frozen base each time.
             "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": False,
-            "activation_checkpointing": config.gradient_checkpointing}
+            "activation_checkpointing": saves_memory}
 
 
 def _zero3(config: Config) -> dict[str, Any]:
@@ -67,6 +78,14 @@ def tune(trainer: Trainer, formats: Formats) -> None:
     handler = trainer.accelerator.ddp_handler
     if handler is not None:
         handler.gradient_as_bucket_view = True  # gradients are sent from where they lie
+
+
+def unwrap(model: Any) -> None:
+    """Take out the wrappers of FSDP's gradient checkpointing: no name that holds theirs would be
+    found again, neither by peft, which would leave those tensors out, nor by verdict."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, CheckpointWrapper):
+            model.set_submodule(name, module._checkpoint_wrapped_module)
 
 
 def whole(model: Any) -> dict[str, torch.Tensor] | None:

@@ -1,16 +1,19 @@
 """How the rows of a step are shared out among processes, so that they learn what one would."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
+from transformers import Trainer
 
 from core.config import Config
 from core.data.tokens.tokenize import IGNORED
 
-Row = dict[str, list[int]]
+Row = dict[str, Any]
+MEASURED = 4  # times the tokens of a pass that learns: nothing is kept for gradients
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,54 @@ def blank(pad_token_id: int) -> Row:
     return {"input_ids": [pad_token_id], "labels": [IGNORED]}
 
 
-def even(rows: list[Row], shares: Shares, pad_token_id: int) -> list[Row]:
-    """The rows with blank ones behind them, so that every process has as many passes. Without
-    them the first rows would be measured twice."""
-    return [*rows, *[blank(pad_token_id)] * (-len(rows) % (shares.rows * shares.processes))]
+def share_out(trainer: Trainer, config: Config, processes: int, pad_token_id: int) -> None:
+    """Give each of several processes its share of the trainer's rows."""
+    shared, train, held_out = share(config, processes), trainer.train_dataset, trainer.eval_dataset
+    trainer.train_dataset = WithBlanks(train, 1, pad_token_id)
+    trainer._get_train_sampler = lambda *_: Dealt(train.lengths, shared, config.seed)
+    if held_out:
+        trainer.eval_dataset = even(held_out, trainer.args.per_device_eval_batch_size, processes,
+                                    pad_token_id)
+
+
+@dataclass(frozen=True)
+class WithBlanks(Sequence[Row]):
+    """Rows, read when they are asked for, and `blanks` blank ones behind them."""
+
+    rows: Sequence[Row]
+    blanks: int
+    pad_token_id: int
+
+    def __len__(self) -> int:
+        return len(self.rows) + self.blanks
+
+    def __getitem__(self, index: int) -> Row:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.rows[index] if index < len(self.rows) else blank(self.pad_token_id)
+
+
+def even(rows: Sequence[Row], at_once: int, processes: int, pad_token_id: int) -> WithBlanks:
+    """The rows, evened out so that every process has as many passes of `at_once` rows. Without
+    blank ones the first rows would be measured twice."""
+    return WithBlanks(rows, -len(rows) % (at_once * processes), pad_token_id)
+
+
+def measured_at_once(lengths: Iterable[int], pass_tokens: int, most: int) -> int:
+    """How many held-out rows a process measures in one go: as many as it learns in one, but no
+    more tokens than fit where passes of `pass_tokens` are learned."""
+    longest = max(lengths, default=1)
+    return max(1, min(most, MEASURED * pass_tokens // longest))
 
 
 class Dealt(Sampler[int]):
-    """The order in which one process would learn `rows`, each pass dealt out so that every process
-    has about as many tokens: the slowest decides how long a step takes. Where a process has room
-    left comes the index of a blank row, which stands behind the rows."""
+    """The order in which one process would learn rows of these `lengths`, each pass dealt out so
+    that every process has about as many tokens: the slowest decides how long a step takes. Where a
+    process has room left comes the index of a blank row, which stands behind the rows."""
 
-    def __init__(self, rows: list[Row], shares: Shares, seed: int):
-        self._lengths = [len(row["input_ids"]) for row in rows]
-        self._order = SeedableRandomSampler(range(len(rows)), data_seed=seed)
+    def __init__(self, lengths: Sequence[int], shares: Shares, seed: int):
+        self._lengths = lengths
+        self._order = SeedableRandomSampler(range(len(lengths)), data_seed=seed)
         self._shares = shares
 
     def __len__(self) -> int:

@@ -22,12 +22,18 @@ def check(config: Config) -> None:
     """UserError that names everything that doesn't fit."""
     if not config.cluster and processes(config) == 1:
         return
-    problems = _missing(config) + _too_many(config)
-    problems += {"fsdp2": _fsdp2, "zero3": _zero3}.get(config.strategy, lambda _: [])(config)
-    problems += _too_few_rows(config)
+    problems = _missing(config) + _too_many(config) + contradictions(config)
     if problems:
         raise UserError("\n".join(problems), "Mend it in Settings, under Several GPUs; or set GPUs "
                                              "for a run to 1.")
+
+
+def contradictions(config: Config) -> list[str]:
+    """What can't be spread over so many processes, whatever the machine."""
+    if not config.cluster and processes(config) == 1:
+        return []
+    by_strategy = {"fsdp2": _fsdp2, "zero3": _zero3}.get(config.strategy, lambda _: [])
+    return by_strategy(config) + _too_few_rows(config)
 
 
 def _missing(config: Config) -> list[str]:
@@ -59,8 +65,9 @@ def _too_few_rows(config: Config) -> list[str]:
 
 def _fsdp2(config: Config) -> list[str]:
     problems = []
-    if config.base_weights == "8bit":
-        problems.append("Base weights: 8bit can't be cut up by fsdp2; 4bit, 16bit and 32bit can.")
+    if config.base_weights in ("8bit", "fp8"):
+        problems.append(f"Base weights: {config.base_weights} can't be cut up by fsdp2; 4bit, "
+                        "16bit and 32bit can.")
     if config.base_weights == "4bit" and config.precision == "fp32":
         # The bytes are cut up in the dtype that is computed in.
         problems.append("Precision: 4bit base weights are cut up by fsdp2 with bf16 or fp16 only.")
@@ -78,7 +85,7 @@ def _fsdp2(config: Config) -> list[str]:
 
 def _zero3(config: Config) -> list[str]:
     problems = []
-    if config.base_weights in ("4bit", "8bit"):
+    if config.base_weights in ("4bit", "8bit", "fp8"):
         problems.append(f"Base weights: zero3 cuts up 16bit or 32bit ones, found "
                         f"{config.base_weights}. fsdp2 cuts up 4bit ones as well.")
     if config.init_lora != "default":

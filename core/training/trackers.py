@@ -1,5 +1,6 @@
 """Reports a run to TensorBoard files, and to the trackers that a person chose."""
 
+import os
 from typing import Any
 
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
@@ -13,17 +14,37 @@ CURVES = {"loss": "train/loss", "learning_rate": "train/learning_rate",
           "base_token_loss": "held_out/loss"}
 
 
+PROJECT = "TuneDesk"
+
+
 def callbacks(run: Run, config: Config) -> list[TrainerCallback]:
     """One for TensorBoard, always, and one for each tracker of the settings."""
+    for name, value in (_places(run) if config.trackers else {}).items():
+        os.environ.setdefault(name, value)  # the person's own come first
     made: list[TrainerCallback] = [Careful(run, "TensorBoard", lambda: TensorBoard(run))]
     for name in TRACKERS:
         if name in config.trackers:
-            made.append(Careful(run, name, lambda name=name: _transformers_own(name)))
+            made.append(Careful(run, name, lambda name=name: _foreign(name, run)))
     return made
 
 
-def _transformers_own(name: str) -> Any:
-    """transformers' callback; it raises where the package isn't installed or has no key."""
+def _places(run: Run) -> dict[str, str]:
+    """Where trackers put what they write, by their variables. Without these it would be the folder
+    in which the program lies. MLflow refuses plain files; its small package needs a server."""
+    mlflow = f"sqlite:///{run.folder.parents[1] / 'mlflow.db'}"
+    return {"WANDB_PROJECT": PROJECT, "WANDB_DIR": str(run.folder),
+            "MLFLOW_EXPERIMENT_NAME": PROJECT, "MLFLOW_TRACKING_URI": mlflow}
+
+
+def _foreign(name: str, run: Run) -> Any:
+    """transformers' callback; it raises where the package isn't installed or has no key. SwanLab's
+    newer versions are known to their own only."""
+    if name == "swanlab":
+        from swanlab.integration.transformers import SwanLabCallback
+
+        return SwanLabCallback(project=PROJECT, experiment_name=run.id,
+                               log_dir=str(run.folder / "swanlog"),
+                               mode=os.environ.get("SWANLAB_MODE"))
     return get_reporting_integration_callbacks([name])[0]()
 
 

@@ -29,7 +29,10 @@ def list_trash(folders: Folders) -> list[Run]:
 def empty(folders: Folders, run_id: str = "") -> None:
     """Delete a run in the trash, or all of them, for good."""
     for run in [find_run(folders.trash, run_id)] if run_id else list_trash(folders):
-        shutil.rmtree(run.folder)
+        if run.folder.is_symlink():
+            run.folder.unlink()  # the person laid it elsewhere; what it leads to isn't ours
+        else:
+            shutil.rmtree(run.folder)
 
 
 def _move(folder: Path, into: Path) -> Path:

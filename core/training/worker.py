@@ -14,6 +14,8 @@ from core.quiet import quieten
 def main() -> None:
     """Reads a run's folder from standard input; an input that closes first means: not needed."""
     quieten()
+    # Passes differ in size: without it the parts of memory that are free stop fitting together.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from core.training import engine  # noqa: F401  the imports that take seconds
 
     line = sys.stdin.readline().strip()

@@ -1,10 +1,15 @@
 """Comparing honestly: differences, votes with their interval, reports that hold what was said."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from core.chat import votes
 from core.chat.difference import against_first, differences
 from core.chat.report import Report, mean_scores, to_html, to_markdown
+from ui.files import MOST_OFFERED, offer
+from ui.tabs import compare_many
 
 ROW = {"prompt": "Say <b>hello</b>", "answer": "hello", "answers": [
     {"text": "hello world"}, {"text": "hello <script>alert(1)</script> ```moon```"}],
@@ -68,3 +73,23 @@ def test_mean_scores_weigh_every_token_alike():
                                    {"log_probability": -3.5, "tokens": 3}]}]
     assert mean_scores(rows) == [-1.5, -1.0]
     assert mean_scores([ROW | {"scores": []}]) == []
+
+
+def test_a_reports_votes_are_those_of_its_two_models(folders):
+    for winner in ("run", "run", ""):
+        votes.vote(folders.home, ("run", ""), "prompt", winner)
+    services = SimpleNamespace(folders=folders)
+    report = compare_many.write_reports(["", "run"], [ROW], {}, services)[1]["value"]
+    text = Path(report).read_text(encoding="utf-8")
+    assert "Blind votes: Base model: 1 · run: 2 · ties: 0. run is preferred in 67%" in text
+    other = compare_many.write_reports(["", "other"], [ROW], {}, services)[1]["value"]
+    assert "votes" not in Path(other).read_text(encoding="utf-8")
+
+
+def test_a_file_to_save_stays_as_it_was_when_another_page_writes_its_own(folders):
+    one, two = (offer(folders.temporary, "chat.json", text) for text in ("one", "two"))
+    assert [Path(path).read_text() for path in (one, two)] == ["one", "two"]
+    assert offer(folders.temporary, "chat.json", "one") == one
+    for number in range(MOST_OFFERED + 5):
+        offer(folders.temporary, "chat.json", str(number))
+    assert len(list((folders.temporary / "offered").iterdir())) == MOST_OFFERED

@@ -9,6 +9,7 @@ from core.chat.conversation import Conversation
 from core.config import Config
 from core.data.build import open_dataset
 from core.errors import UserError
+from core.files import read_json_lines
 
 
 def user(text):
@@ -71,6 +72,39 @@ def test_what_was_taught_is_a_data_set_in_the_messages_layout(folders):
     assert sorted(opened.messages(row)[-1]["content"] for row in opened.train) == [
         "snow is cold", "snow is white"]
     assert opened.messages(opened.train[0])[0] == {"role": "system", "content": "Be short."}
+
+
+def test_other_line_ends_in_a_text_make_no_rows_of_their_own(folders):
+    for answer in ("one\u2028two", "three\x85four", "five"):
+        path = talks.teach(folders.uploads, "lines", "", [user("x"), model(answer)])
+    assert [row["messages"][-1]["content"] for row in read_json_lines(path)] == [
+        "one\u2028two", "three\x85four", "five"]
+
+
+def test_nothing_is_taught_twice_nor_among_rows_of_another_layout(folders):
+    path = talks.teach(folders.uploads, "mine", "", FIRST)
+    with pytest.raises(UserError, match="already"):
+        talks.teach(folders.uploads, "mine", "", FIRST)
+    other = folders.uploads / "reviews.jsonl"
+    other.write_text('{"prompt": "x", "completion": "y"}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="another layout"):
+        talks.teach(folders.uploads, "reviews", "", FIRST)
+    assert [len(read_json_lines(each)) for each in (path, other)] == [1, 1]
+
+
+@pytest.mark.parametrize("text", ["", "\x00\xff", "[" * 200_000, '{"branches": [[{}]]}',
+                                  '{"branches": 3}', "null"], ids=range(6))
+def test_a_file_of_rubbish_is_refused_in_words(text, tmp_path):
+    path = tmp_path / "chat.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="no conversation"):
+        talks.read(path)
+
+
+def test_half_a_character_in_a_file_is_replaced(tmp_path):
+    path = tmp_path / "chat.json"
+    path.write_text('[{"role": "user", "content": "a\\ud800b"}]', encoding="ascii")
+    assert talks.read(path).turns == [user("a?b")]
 
 
 @pytest.mark.parametrize("turns, name", [([user("x")], "a"), ([], "a"),

@@ -8,7 +8,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from core.chat import decoder
-from core.chat.generate import Sampling, Wishes, end_tokens, stream, stream_each
+from core.chat.adapter import Adapter
+from core.chat.decoder import agrees
+from core.chat.generate import Sampling, Wishes, stream, stream_each
 from core.chat.loaded import BASE, Loaded
 from core.chat.score import log_probability
 from core.data.tokens.tokenize import encode, encode_prompt
@@ -112,6 +114,25 @@ def test_the_base_answers_unchanged_after_a_bias_trained_adapter_was_added(loade
     assert ask(loaded, [BASE], QUESTIONS[0], GREEDY) == before
 
 
+def test_a_step_without_an_adapters_part_is_told_from_one_with_it(loaded, adapters):
+    for name in ("one", "two"):  # on q, v and down
+        loaded.add(adapters[name], name)
+    assert loaded.hold([BASE]).tuned_parts() == ()
+    parts = loaded.hold([BASE, "one"]).tuned_parts()
+    assert parts == (True, False, False, True) * len(loaded.decoder.layers)
+    assert loaded.hold(["two"]).tuned_parts() == parts
+    loaded.plain["q only"] = Adapter(4, {at: pair for at, pair in loaded.plain["one"].pairs.items()
+                                         if at[1] == "self_attn.q_proj"})
+    q_only = loaded.hold(["q only", "q only"]).tuned_parts()
+    assert q_only == (True, False, False, False) * len(loaded.decoder.layers)
+
+
+def test_a_decoder_that_computes_something_else_is_found_out(loaded):
+    assert agrees(loaded.decoder)
+    loaded.decoder.sin.neg_()  # positions turned the wrong way
+    assert not agrees(loaded.decoder)
+
+
 def test_an_adapter_is_loaded_once(loaded, adapters):
     loaded.add(adapters["one"], "one")
     count = len(loaded.model.state_dict())
@@ -186,12 +207,6 @@ def test_sampling_out_of_range_is_told(wrong):
         Sampling(**wrong)
 
 
-def test_the_ends_of_a_turn_are_those_of_model_and_tokenizer(loaded):
-    assert loaded.tokenizer.eos_token_id in end_tokens(loaded.model, loaded.tokenizer)
-    loaded.model.generation_config.eos_token_id = [7, 8]
-    assert {7, 8, loaded.tokenizer.eos_token_id} <= end_tokens(loaded.model, loaded.tokenizer)
-
-
 def each(loaded, prompts, names, sampling=GREEDY, wishes=None):
     *_, answers = stream_each(loaded, prompts, names, sampling, wishes or Wishes())
     return answers
@@ -248,6 +263,15 @@ def test_a_stop_string_ends_the_answer_before_it(loaded):
     stop = whole[8:11]
     cut = each(loaded, [prompt], [BASE], Sampling(temperature=0, max_new_tokens=24, stop=(stop,)))
     assert cut[0].text == whole[:whole.find(stop)] and cut[0].ended_by == "stop"
+
+
+def test_a_long_stop_string_is_found_too(loaded):
+    prompt = encode_prompt([{"role": "user", "content": QUESTIONS[0]}], loaded.tokenizer)
+    whole = each(loaded, [prompt], [BASE], Sampling(temperature=0, max_new_tokens=60))[0]
+    assert len(whole.ids) == 60
+    stop = loaded.tokenizer.decode(whole.ids[5:45], skip_special_tokens=True)
+    cut = each(loaded, [prompt], [BASE], Sampling(temperature=0, max_new_tokens=60, stop=(stop,)))
+    assert cut[0].ended_by == "stop" and cut[0].text == whole.text[:whole.text.find(stop)]
 
 
 def test_one_column_is_stopped_and_the_other_goes_on(loaded):

@@ -5,6 +5,7 @@ import torch
 from transformers.generation import logits_process as theirs
 
 from core.chat.sampling import Sampler, Sampling
+from core.errors import UserError
 
 VOCABULARY = 50
 
@@ -74,3 +75,10 @@ def test_a_forced_token_comes_once_whatever_the_logits_say():
     sampler.force(1, 5)
     assert sampler.draw(logits).tolist() == [likeliest, 5]
     assert sampler.draw(logits).tolist() == [likeliest] * 2
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 2**70}, {"temperature": -1}, {"max_new_tokens": 0}],
+                         ids=str)
+def test_a_setting_out_of_its_range_is_told(wrong):
+    with pytest.raises(UserError, match="needs"):
+        Sampling(**wrong)

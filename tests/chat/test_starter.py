@@ -7,9 +7,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from core.chat.generate import Sampling, end_tokens, stream
+from core.chat.generate import Sampling, stream
 from core.chat.loaded import BASE, Loaded
 from core.data.tokens.tokenize import encode_prompt
+from core.model.ends import end_tokens
 from core.model.load import load_tokenizer
 from tests.conftest import ROOT
 from tests.e2e.conftest import starter_model
@@ -67,6 +68,11 @@ def check(starter, adapter, count: int, new: int) -> None:
 
 def test_base_and_tuned_side_by_side_say_what_transformers_generates(starter, adapter):
     check(starter, adapter, 2, 8)
+
+
+def test_rounding_to_16_bits_costs_no_model_the_fast_way(starter):
+    loaded = Loaded(load(starter).to(torch.bfloat16), load_tokenizer(starter))
+    assert loaded.runs_together([BASE])
 
 
 @pytest.mark.slow

@@ -83,6 +83,16 @@ def test_a_caller_that_goes_away_leaves_the_way_free(talk, quick):
     assert last(talk.answer(quick.to_dict(), [""], ASKED, SAMPLING))["done"]
 
 
+def test_a_caller_that_waits_can_leave_while_another_is_answered(talk, quick):
+    first = talk.answer(quick.to_dict(), [""], ASKED, SAMPLING)
+    next(item for item in first if "texts" in item)
+    waiting = talk.answer(quick.to_dict(), [""], ASKED, SAMPLING)
+    assert [next(waiting)["phase"] for _ in range(3)] == ["Waiting for the model"] * 3
+    waiting.close()
+    assert last(first)["done"]
+    assert last(talk.answer(quick.to_dict(), [""], ASKED, SAMPLING))["done"]
+
+
 def test_many_prompts_are_answered_and_scored(talk, tuned):
     rows = [{"prompt": "What colour has snow?", "answer": "white"}, {"prompt": "And coal?"}]
     items = list(talk.answer_many({}, ["", tuned], rows, SAMPLING))
@@ -92,6 +102,14 @@ def test_many_prompts_are_answered_and_scored(talk, tuned):
     assert done[0]["scores"][0] != done[0]["scores"][1]
     alone = last(talk.score({}, ["", tuned], ASKED, "white"))
     assert alone == done[0]["scores"]
+
+
+def test_a_prompt_that_is_too_long_is_left_out_and_the_others_are_answered(talk, tuned):
+    rows = [{"prompt": "x"}, {"prompt": "word " * 600}, {"prompt": "y"}]
+    items = list(talk.answer_many({}, ["", tuned], rows, SAMPLING))
+    assert [item["row"]["prompt"] for item in items if "row" in item] == ["x", "y"]
+    assert [item["at"] for item in items if "this model reads 512" in item.get("left_out", "")] == [
+        2]
 
 
 def test_runs_of_different_base_models_are_refused(talk, tuned, quick, other_model, folders):

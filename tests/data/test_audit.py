@@ -57,6 +57,22 @@ def test_rows_without_fault_are_all_green(look):
     assert {f.level for f in findings.values()} == {GREEN}
 
 
+def test_what_was_not_found_in_a_sample_says_how_many_rows_were_looked_at(look, monkeypatch):
+    """Rows that repeat a held-out one, where nobody looks."""
+    rows, held_out = plain(100), plain(400)[300:320]
+    _, _, opened = look(rows, held_out)
+    last = set(opened.train["question"][80:])
+    rows = [held_out[0] if row[0] in last else row for row in rows]
+    monkeypatch.setattr("core.data.looking.survey.MOST_ROWS", 80)
+    found, findings, _ = look(rows, held_out)
+    assert "Looked at: 100 of 120 rows." in findings["Leakage"].words
+    assert all("Looked at" in f.words for f in findings.values() if f.level == GREEN)
+    monkeypatch.undo()
+    found, findings, _ = look(rows, held_out)
+    assert findings["Leakage"].level == AMBER
+    assert not any("Looked at" in f.words for f in findings.values())
+
+
 def test_empty_answers_are_amber_and_red_where_most_are_empty(look):
     _, findings, opened = look(plain(60) + [("Empty?", ""), ("Blank?", "  ")])
     assert findings["Answers"].level == AMBER
@@ -146,9 +162,15 @@ def test_plain_text_for_a_chat_model_is_told(look):
 
 
 def test_few_rows_are_told_with_a_remedy(look):
-    _, findings, _ = look(plain(20))
+    _, findings, _ = look(plain(25), eval_rows=5)
     assert findings["Amount"].level == AMBER
-    assert findings["Amount"].fixes[0][1] == {"augment_copies": 2}
+    fixes = [settings for _, settings in findings["Amount"].fixes]
+    assert fixes[0] == {"augment_copies": 2}
+    offered = {name for settings in fixes for name in settings}
+    assert offered >= {"lora_dropout", "weight_decay", "neftune_noise_alpha", "epochs",
+                       "early_stopping_patience"}
+    for settings in fixes:  # each can be taken as it is
+        Config.parse(Config().to_dict() | settings)
 
 
 def test_changed_copies_are_no_repeated_rows(look):

@@ -1,5 +1,6 @@
 """From settings to the rows that are learned, with counts that add up."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -143,3 +144,17 @@ def test_the_tutorials_rows_are_those_that_datasets_draws(folders, tmp_path):
     expected = Dataset.from_list([{"text": f"text {n}"} for n in range(2000)]).shuffle(
         seed=42).select(range(500))
     assert open_dataset(config, folders).train["text"][:] == expected["text"][:]
+
+
+@pytest.mark.parametrize("writes_the_day, folders_made", [(True, 2), (False, 1)])
+def test_rows_of_a_template_that_writes_the_day_are_tokenized_anew_each_day(
+        writes_the_day, folders_made, config, folders, tokenizer, monkeypatch):
+    changed = copy.copy(tokenizer)
+    if writes_the_day:
+        changed.chat_template = "{{ strftime_now('%d %b %Y') }} " + tokenizer.chat_template
+    opened = open_dataset(config, folders)
+    for day in ("2026-01-31", "2026-01-31", "2026-02-01"):
+        monkeypatch.setattr("core.data.build.time.strftime", lambda form, day=day: day)
+        found, _ = tokenize_rows(opened, opened.train, config, changed)
+        assert len(found) == 80
+    assert len(list((folders.home / "cache" / "tokens").glob("[!.]*"))) == folders_made

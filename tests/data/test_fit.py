@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from transformers import ByT5Tokenizer
 
 from core.config import Config
 from core.data.build import open_dataset, tokenize_rows
@@ -60,6 +61,14 @@ def test_an_answer_that_is_too_long_alone_is_cut_at_its_end(tokenizers):
     messages = [LONG[1], {"role": "assistant", "content": "yes " * 400}]
     example = encode(messages, tokenizers["smollm2"], "answers", 160, "cut context")
     assert len(example.ids) == 160 and example.learned > 30 and example.lost_learned > 0
+
+
+def test_a_tokenizer_without_offsets_cuts_the_context_too():
+    tokenizer = ByT5Tokenizer()
+    whole = encode(LONG, tokenizer, "answers", 100_000)
+    example = encode(LONG, tokenizer, "answers", 300, "cut context")
+    assert not tokenizer.is_fast and 250 < len(example.ids) <= 300
+    assert example.learned == whole.learned and example.lost_learned == 0
 
 
 @pytest.mark.parametrize("too_long", ["cut", "cut left", "cut context"])

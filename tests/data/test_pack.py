@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from core.data.tokens.pack import collator, joined, padded
+from core.data.tokens.pack import collator, joined, keep_learned, padded, share_opening
 from core.data.tokens.tokenize import IGNORED, encode
 from core.model.hardware import Device, choose_formats
 from core.model.load import load_base
-from core.training.loss import learned_loss
+from core.training.loss import LearnedLoss
 
 PAD = 2
 
@@ -37,7 +37,7 @@ def learned(rows) -> int:
 def loss_and_gradient(model, batches, total):
     """Loss summed over all learned tokens and divided by `total`, and its gradient."""
     model.zero_grad()
-    loss = sum(learned_loss(model(**batch), labels, total) for labels, batch in (
+    loss = sum(LearnedLoss(None).learned(model(**batch), labels, total) for labels, batch in (
         (batch.pop("labels"), batch) for batch in batches))
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -100,3 +100,22 @@ def test_padding_is_masked_and_never_learned():
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, PAD, PAD]]
     assert batch["labels"].tolist() == [[5, 6, 7], [8, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_what_is_learned_is_never_shared():
+    rows = [{"input_ids": [5, 6, 7, 8, 9, n], "labels": [IGNORED, IGNORED, 7, 8, 9, n]}
+            for n in (10, 11, 12)]
+    shared = share_opening(keep_learned(joined(rows)))
+    assert shared["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 6, 7, 8, 9, 11, 6, 7, 8, 9, 12]]
+    assert shared["position_ids"][0, :6].tolist() == [0, 1, 2, 3, 4, 5]
+    assert shared["cu_seq_lens_q"].tolist() == [0, 1, 6, 11, 16]
+    assert shared["cu_seq_lens_k"].tolist() == [0, 1, 7, 13, 19]
+
+
+@pytest.mark.parametrize("rows", [
+    [{"input_ids": [5, 6, 7], "labels": [IGNORED, IGNORED, 7]}],
+    [{"input_ids": [5, 6], "labels": [5, 6]}, {"input_ids": [7, 6], "labels": [7, 6]}],
+    [{"input_ids": [5], "labels": [IGNORED]}, {"input_ids": [5], "labels": [IGNORED]}]], ids=str)
+def test_rows_with_nothing_to_share_stay_as_they_are(rows):
+    batch = keep_learned(joined(rows))
+    assert share_opening(batch) is batch

@@ -1,5 +1,7 @@
 """What a person sees of a row is what the model reads, token by token."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,7 +56,8 @@ def test_the_view_of_a_row_says_what_is_lost(max_length, words, tokenizer, folde
     opened = build.open_dataset(config, folders)
     row = opened.train[0]
     example = encode(opened.messages(row), tokenizer, config.loss_on, config.max_length)
-    shown = preview.view(opened, example, tokenizer, 0, "train", row, len(opened.train))
+    shown = preview.view(opened, example, tokenizer, 0, "train", row, len(opened.train),
+                         config)
     assert words in shown["note"] and bool(words) == bool(shown["note"])
     assert shown["messages"] == opened.messages(row)
     assert shown["raw"] == {key: str(value) for key, value in row.items()}
@@ -64,7 +67,8 @@ def test_the_view_of_a_row_says_what_is_lost(max_length, words, tokenizer, folde
 def test_a_row_that_teaches_nothing_says_so(tokenizer, folders):
     opened = build.open_dataset(Config(), folders)
     example = encode([], tokenizer, "answers", 100)
-    shown = preview.view(opened, example, tokenizer, 0, "eval", opened.held_out[0], 1)
+    shown = preview.view(opened, example, tokenizer, 0, "eval", opened.held_out[0], 1,
+                         Config())
     assert "left out" in shown["note"]
 
 
@@ -72,7 +76,7 @@ def test_what_the_model_reads_and_learns_is_told_as_text(tokenizer, folders):
     opened = build.open_dataset(Config(), folders)
     row = opened.train[0]
     example = encode(opened.messages(row), tokenizer, "answers", 1000)
-    shown = preview.view(opened, example, tokenizer, 0, "train", row, 1)
+    shown = preview.view(opened, example, tokenizer, 0, "train", row, 1, Config())
     assert shown["taught"] == [opened.messages(row)[-1]["content"] + "<|im_end|>"]
     assert shown["seen"] == tokenizer.decode(example.ids)
 
@@ -90,3 +94,31 @@ def test_the_template_isnt_blamed_for_an_answer_that_a_row_says_not_to_learn(tok
     messages = [MESSAGES[0], {**MESSAGES[1], "weight": 0}, MESSAGES[0],
                 {"role": "assistant", "content": "Nein."}]
     assert not preview.left_out(messages, tokenizers["smollm2"])
+
+
+@pytest.mark.parametrize("too_long", ["drop", "split"])
+def test_what_is_seen_of_a_row_that_is_too_long_is_what_is_learned(too_long, tokenizer, folders,
+                                                                  tmp_path):
+    """Answers in the middle of long questions, so that some pieces teach nothing."""
+    turns = [{"role": role, "content": word * times} for role, word, times in (
+        ("user", "why ", 150), ("assistant", "so ", 60), ("user", "and ", 150),
+        ("assistant", "ah ", 9))]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    config = Config(dataset=str(path), eval_rows=0, max_length=64, too_long=too_long)
+    opened = build.open_dataset(config, folders)
+    row = opened.train[0]
+    learned = list(build.tokenize_rows(opened, opened.train, config, tokenizer)[0])
+    example = opened.example(row, config, tokenizer)
+    shown = preview.view(opened, example, tokenizer, 0, "train", row, 1, config)
+    seen = [token for _, token, flags in shown["tokens"] if flags & LEARNED and not flags & CUT]
+    assert seen == [label for piece in learned for label in piece.labels if label != IGNORED]
+    begins = [flags for _, _, flags in shown["tokens"] if flags & preview.PIECE and not flags & CUT]
+    if too_long == "drop":
+        assert not learned and "is left out" in shown["note"]
+        assert all(flags & CUT for _, _, flags in shown["tokens"]) and shown["taught"] == []
+    else:
+        assert f"learned in {len(learned)} pieces" in shown["note"]
+        assert len(learned) > 2 and len(begins) == len(learned)
+        assert any(flags & CUT for _, _, flags in shown["tokens"])
+        assert shown["seen"].count("why") < 150 > shown["seen"].count("and")

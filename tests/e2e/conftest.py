@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests import browser as chromium
+from core.training.run import Run
 
 ROOT = Path(__file__).parents[2]
 TEST_HOME = ROOT / "build" / "test-home"
@@ -37,6 +37,7 @@ class App:
     home: Path
     url: str = ""
     process: subprocess.Popen | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *flags: str) -> None:
         self.begin(*flags)
@@ -47,13 +48,25 @@ class App:
         environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--no-browser", "--data-folder", str(self.home), *flags],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment | self.environment)
 
     def wait_for_address(self) -> None:
         line = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, f"the app didn't start; it said {line!r}"
         self.url = found.group()
+
+    def aside(self) -> Path:
+        """Where a test makes a run, so that the app doesn't begin it as one that waits."""
+        folder = self.home.parent / "aside"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def take(self, made: Run) -> Run:
+        """The same run, in the app's data folder."""
+        runs = self.home / "runs"
+        runs.mkdir(exist_ok=True)
+        return Run(made.folder.rename(runs / made.id))
 
     def end(self, how: int = signal.SIGTERM) -> None:
         if self.process and self.process.poll() is None:
@@ -71,8 +84,9 @@ def starter_model() -> Path:
 
 
 def make_home(folder: Path) -> Path:
-    """A fresh data folder in which the starter model lies already."""
+    """A fresh data folder in which the starter model lies already, and whose welcome was seen."""
     (folder / "models").mkdir(parents=True)
+    (folder / "welcomed").touch()
     os.symlink(starter_model(), folder / "models" / STARTER)
     return folder
 
@@ -87,22 +101,33 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     shutil.rmtree(home / "runs", ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = chromium.find()
-    if path is None:
-        pytest.fail("The browser tests need Chromium; run `make test`, which installs one.")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=[
-            "--no-sandbox", "--disable-background-networking", "--disable-component-update"])
-        yield started
-        started.close()
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[App]:
+    """A server on a data folder that nobody has used."""
+    served = App(make_home(tmp_path / "TuneDesk"))
+    (served.home / "welcomed").unlink()
+    served.start()
+    yield served
+    served.end()
+
+
+@pytest.fixture
+def first_visit(fresh: App, browser: Browser) -> Iterator[Page]:
+    """The page as it greets a newcomer."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    opened = context.new_page()
+    opened.set_default_timeout(DEADLINE_SECONDS * 1000)
+    opened.goto(fresh.url)
+    yield opened
+    context.close()
 
 
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens the app as a new visitor; the page is ready when its preview has been drawn."""
+    """Opens the app as a new visitor; the page is ready when its preview has been drawn. Settings
+    are those of a new data folder, whatever the test before has left."""
     contexts = []
+    (app.home / "draft.json").unlink(missing_ok=True)
 
     def open_it(width: int = 1440) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900})
@@ -121,7 +146,16 @@ def open_page(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
+    """Click a tab, on a narrow page in the menu of those that didn't fit: that is decided when the
+    page is measured, with the width its letters have by then."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    folded = page.locator(".overflow-dropdown").get_by_text(name, exact=True)
+    expect(tab.or_(folded).first).to_be_attached()
+    if folded.count():
+        page.locator(".overflow-menu > button").click()
+        folded.click()
+    else:
+        tab.click()
 
 
 def fill(page: Page, setting: str, value: str) -> None:
@@ -129,6 +163,17 @@ def fill(page: Page, setting: str, value: str) -> None:
     field = page.locator(f"#set-{setting} textarea, #set-{setting} input").first
     field.fill(value)
     field.blur()
+
+
+def pick(page: Page, field: str, choice: str | re.Pattern | int) -> None:
+    """Choose from a field's list by words, or by place from 0. A closed list fades: the next one
+    is opened when it is gone."""
+    page.locator(f"{field} input").first.click()
+    lists = page.locator("ul[role=listbox]")
+    options = lists.get_by_role("option") if isinstance(choice, int) else lists.get_by_role(
+        "option", name=choice, exact=isinstance(choice, str))
+    options.nth(choice if isinstance(choice, int) else 0).click()
+    expect(lists).to_have_count(0)
 
 
 def choose(page: Page, setting: str, value: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import App, choose, fill, open_tab
+from tests.e2e.conftest import App, choose, fill, open_tab, pick
 
 
 @pytest.mark.parametrize(("tab", "setting", "typed", "sentence"), [
@@ -21,6 +21,8 @@ def test_a_wrong_number_is_named_at_once_and_start_refuses(app: App, open_page, 
     expect(page.locator("#summary")).to_contain_text(sentence)
     page.locator("#start").click()
     expect(page.locator(".toast-body")).to_contain_text(sentence)
+    start, toast = (page.locator(at).bounding_box() for at in ("#start", ".toast-body"))
+    assert toast["y"] > start["y"] + start["height"], "the notice lies over Start"
     assert not list((app.home / "runs").glob("2*"))
     page.reload()
     open_tab(page, tab)
@@ -46,8 +48,7 @@ def test_a_name_that_leads_nowhere_is_said_soon(open_page, setting, typed, sente
     page.locator("#start").click()
     expect(page.locator(".toast-body")).to_contain_text(sentence)
     open_tab(page, "Model" if setting == "base_model" else "Data set")
-    page.locator(f"#set-{setting} input").click()
-    page.get_by_role("option", name=before, exact=True).click()
+    pick(page, f"#set-{setting}", before)
     expect(page.locator("#summary")).to_contain_text("parameters")
 
 

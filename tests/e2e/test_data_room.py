@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import DEADLINE_SECONDS, App, fill, open_tab, wait_for_state
+from tests.e2e.conftest import DEADLINE_SECONDS, App, fill, open_tab, pick, wait_for_state
 
 PATIENT = DEADLINE_SECONDS * 1000
 LONG = "It is a long story. " * 40
@@ -38,8 +38,7 @@ def wait_for_rows(page: Page) -> None:
 
 
 def take_column(page: Page, role: str, column: str) -> None:
-    page.locator(f"#set-{role}_column input").click()
-    page.get_by_role("option", name=column, exact=True).click()
+    pick(page, f"#set-{role}_column", column)
 
 
 def finding(page: Page, check: str):
@@ -71,6 +70,24 @@ def test_a_persons_table_is_read_walked_mended_and_learned(app: App, open_page, 
     walk_the_rows(page)
     mend_what_is_cut_off(page)
     refuse_and_start(app, page)
+
+
+def test_several_files_are_uploaded_at_once(open_page, table, tmp_path):
+    second = tmp_path / "more cities.csv"
+    second.write_text(table.read_text(encoding="utf-8"), encoding="utf-8")
+    page = open_page()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    assert chooser.value.is_multiple()
+    chooser.value.set_files([table, second])
+    expect(page.locator("#data-status")).to_contain_text("weren't recognised", timeout=PATIENT)
+    page.locator("#columns button").first.click()
+    take_column(page, "prompt", "inquiry")
+    take_column(page, "answer", "reply")
+    fill(page, "train_rows", "0")
+    fill(page, "eval_rows", "0")
+    wait_for_rows(page)
+    expect(page.locator(".td-facts")).to_contain_text("120", timeout=PATIENT)
 
 
 def walk_the_rows(page: Page) -> None:
@@ -126,7 +143,7 @@ def refuse_and_start(app: App, page: Page) -> None:
     page.locator("#start").click()
     expect(page.locator(".toast-body")).to_contain_text("teach nothing", timeout=PATIENT)
     assert not list((app.home / "runs").glob("2*"))
-    page.locator(".toast-close").click()  # it lies over Start
+    page.locator(".toast-close").click()
     finding(page, "Teaches something").locator(".td-fix").click()
     expect(page.locator("#set-max_length textarea")).to_have_value(enough, timeout=PATIENT)
     wait_for_rows(page)
@@ -169,3 +186,34 @@ def test_the_room_fits_a_phone(open_page):
     wait_for_rows(page)
     open_tab(page, "Data set")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_data_set_is_mixed_in_by_choosing_it(open_page):
+    page = open_page()
+    page.locator("#mix-in button").first.click()
+    pick(page, "#mix-add", re.compile("购物评论"))
+    expect(page.locator("#set-mix textarea")).to_have_value(
+        "shopping-reviews-zh = sample:shopping-reviews-zh * 0.5")
+    expect(page.locator("#mix-add input")).to_have_value("")
+    expect(page.locator(".td-room")).to_contain_text(
+        "'shopping-reviews-zh' adds", timeout=PATIENT)
+
+
+def test_rows_come_though_the_page_lost_the_answer_that_names_them(app: App, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENT)
+    lost = []
+
+    def lose_first(route):
+        if "sample:" in (route.request.post_data or "") and not lost:
+            lost.append(route.request.url)
+            route.fulfill(status=500, json={"error": "It broke."})
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/gradio_api/run/"), lose_first)
+    page.goto(app.url)
+    expect(page.locator(".td-tokens")).to_have_attribute("data-total", re.compile("[1-9]"))
+    assert lost
+    context.close()

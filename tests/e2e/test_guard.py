@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
 from tests.e2e.conftest import App
 
@@ -26,6 +27,21 @@ def test_a_cross_site_read_is_refused_and_a_visit_is_not(app: App):
     visit = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert httpx.get(app.url + "/config", headers=cross).status_code == 403
     assert httpx.get(app.url + "/", headers=visit).status_code == 200
+
+
+def test_no_other_site_shows_the_page_in_a_frame(app: App, browser: Browser, tmp_path):
+    """There the person would click on what they don't see."""
+    for path in ("/", "/config", "/theme.css"):
+        headers = httpx.get(app.url + path).headers
+        assert "frame-ancestors 'self'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+    site = tmp_path / "evil.html"
+    site.write_text(f"<iframe src='{app.url}' onload='window.loaded = true'></iframe>")
+    page = browser.new_page()
+    page.goto(site.as_uri())
+    page.wait_for_function("window.loaded")
+    assert "tabs" not in page.frames[-1].content()
+    page.close()
 
 
 def test_programs_and_the_page_itself_pass(app: App):

@@ -1,11 +1,13 @@
 """A run outlives pages and servers; Stop stops; data goes in by upload."""
 
 import re
+import shutil
 import signal
 import socket
 
 from playwright.sync_api import expect
 
+from core.training.run import create
 from tests.e2e.conftest import (
     App,
     fill,
@@ -61,6 +63,22 @@ def test_two_starts_wait_in_line_and_the_second_can_be_taken_out(open_page):
     wait_for_state(page, "stopped")
 
 
+def test_a_run_that_has_ended_offers_only_what_can_be_done(app: App, open_page, quick):
+    made, page = create(quick, app.aside()), None
+    made.update(state="finished", words="It ended.")
+    run = app.take(made)
+    for state, can_resume in (("finished", False), ("failed", True)):
+        run.update(state=state, words="It ended.")
+        page = page or open_page()
+        open_tab(page, "Train")
+        wait_for_state(page, state)
+        expect(page.locator("#resume")).to_be_enabled(enabled=can_resume)
+        for button in ("#stop", "#stop-now"):
+            expect(page.locator(button)).to_be_disabled()
+    shutil.rmtree(run.folder)  # as another page deletes it
+    expect(page.locator("#resume")).to_be_disabled()
+
+
 def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tmp_path):
     rows = tmp_path / "人口 data.csv"
     rows.write_text("ask,reply,other\nWhat is water?,H2O,wet\nWhat is salt?,NaCl,white\n",
@@ -79,6 +97,19 @@ def test_an_uploaded_file_is_read_shown_and_its_columns_reassigned(open_page, tm
         field.blur()
     tokens = page.locator(".td-tokens")
     expect(tokens).to_contain_text(re.compile("H2O|NaCl"))
+
+
+def test_an_upload_is_chosen_for_good_at_once(open_page, tmp_path):
+    rows = tmp_path / "kept.jsonl"
+    rows.write_text('{"question": "What is salt?", "answer": "NaCl"}\n' * 4, encoding="utf-8")
+    page = open_page()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    chooser.value.set_files(rows)
+    expect(page.locator("#header")).to_contain_text("kept.jsonl")
+    page.reload()
+    expect(page.locator("#set-dataset input")).to_have_value(re.compile("kept"))
+    expect(page.locator(".td-tokens")).to_contain_text("NaCl")
 
 
 def test_a_port_in_use_is_passed_over(app: App, tmp_path):
@@ -105,3 +136,17 @@ def test_servers_that_start_at_the_same_moment_take_ports_of_their_own(tmp_path)
     finally:
         for each in together:
             each.end()
+
+
+def test_a_page_exports_its_own_settings_whatever_another_page_sets(open_page):
+    def exported(page) -> str:
+        with page.expect_download() as download:
+            page.locator("#settings-export").click()
+        return download.value.path().read_text(encoding="utf-8")
+
+    one, two = open_page(), open_page()
+    for page, epochs in ((one, "7"), (two, "9")):
+        open_tab(page, "Settings")
+        fill(page, "epochs", epochs)
+        wait_until(lambda page=page, epochs=epochs: f"epochs: {epochs}" in exported(page))
+    assert "epochs: 7" in exported(one)

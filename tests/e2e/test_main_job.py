@@ -5,7 +5,14 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab, wait_for_state, wait_for_step
+from tests.e2e.conftest import (
+    DEADLINE_SECONDS,
+    App,
+    open_tab,
+    pick,
+    wait_for_state,
+    wait_for_step,
+)
 
 
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)  # a real run, beside other tests
@@ -36,8 +43,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     wait_for_state(second, "finished")
 
     open_tab(page, "Compare")
-    page.locator("#compare-examples input").click()
-    page.get_by_role("option").nth(1).click()
+    pick(page, "#compare-examples", 1)
     expect(page.locator("#compare-prompt textarea")).to_have_value(re.compile("review"))
     expected = page.locator("#compare-expected .td-said").inner_text()
     page.locator("#compare-send").click()
@@ -49,8 +55,7 @@ def test_a_person_tunes_the_starter_model_and_sees_the_difference(app: App, open
     assert expected in ("positive 👍", "negative 👎")
 
     open_tab(page, "Chat")
-    page.locator("#chat-who input").click()
-    page.get_by_role("option").nth(1).click()
+    pick(page, "#chat-who", 1)
     page.locator("#chat-message textarea").fill(
         "Is this film review positive or negative?\nA dull, lifeless and boring mess.")
     page.locator("#chat-send").click()

@@ -1,5 +1,6 @@
-"""The Runs tab in a browser: search, compare, notes, trash, the line."""
+"""The Runs tab in a browser: search, compare, notes, trash, the line; the word of a run's end."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,24 +10,24 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from core.config import Config
-from core.files import Folders
+from core.training import alive
+from core.training.names import name_of
 from core.training.run import Run, Status, create
-from tests.e2e.conftest import DEADLINE_SECONDS, ROOT, App, open_tab, wait_until
+from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab, wait_until
 
 
 @pytest.fixture(scope="module")
 def kept(app: App) -> list[Run]:
     """Runs of another time, in the app's folder."""
-    folders = Folders(app.home, ROOT / "assets")
     made = []
     for number, state in enumerate(("finished", "failed", "finished", "stopped")):
-        run = create(Config(lora_r=4 + number, train_rows=32), folders.runs)
+        run = create(Config(lora_r=4 + number, train_rows=32), app.aside())
         for step in range(1, 31):
             run.append_metrics({"step": step, "loss": 3.0 / step + number, "learning_rate": 1e-4})
         run.write_status(Status(state=state, words=f"It has {state}.", step=30, total_steps=30,
                                 started=time.time() - 99, ended=time.time()))
         made.append(run)
-    return made
+    return [app.take(run) for run in made]
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def page(kept, app: App, browser: Browser) -> Iterator[Page]:
     expect(opened.locator(".td-runs")).to_have_attribute("data-unread", "0")
     yield opened
     context.close()
+
+
+ASKED_ONCE = """window.told = [];
+window.Notification = class {
+  static permission = "default";
+  static async requestPermission() { return (this.permission = "granted"); }
+  constructor(title, options) { window.told.push(`${title} ${options.body}`); }
+};"""
 
 
 def choose(page: Page, run: Run, box: bool = False) -> None:
@@ -95,6 +104,30 @@ def test_a_run_is_taken_in_from_a_zip_file_and_a_false_one_is_refused(page, kept
     page.locator("#runs-import-path").fill(str(tmp_path))
     page.locator("#runs-import").click()
     expect(page.locator(".toast-body").first).to_contain_text("holds no run")
+
+
+def test_the_browser_tells_the_end_of_a_run_where_that_was_asked_for(app, browser):
+    me = os.getpid()  # a worker that is alive
+    run = create(Config(), app.aside())
+    run.write_status(Status(state="running", words="It trains.", step=3, total_steps=9, pid=me,
+                            pid_started=alive.start_time(me), boot=alive.boot_id(),
+                            started=time.time()))
+    run = app.take(run)
+    context = browser.new_context()
+    context.add_init_script(ASKED_ONCE)
+    page = context.new_page()
+    page.set_default_timeout(DEADLINE_SECONDS * 1000)
+    page.goto(app.url)
+    open_tab(page, "Runs")
+    choose(page, run)
+    page.locator("#runs-watch").click()
+    expect(page.locator(".td-run")).to_have_attribute("data-state", "running")
+    page.get_by_label("Notify me").check()
+    run.update(state="finished", words="Finished at step 9.", step=9, ended=time.time())
+    page.wait_for_function("window.told.length === 1")
+    told = page.evaluate("window.told[0]")
+    assert "finished" in told.lower() and name_of(run) in told and "step 9" in told
+    context.close()
 
 
 def test_a_grid_waits_in_line_is_moved_held_edited_and_cancelled(app, page, kept):

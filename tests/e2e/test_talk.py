@@ -10,12 +10,13 @@ from peft import LoraConfig, get_peft_model
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.chat.generate import end_tokens
 from core.files import default_folders
+from core.model.ends import end_tokens
 from core.presets import DEFAULT, load_preset
 from core.training import run as runs
 from tests.conftest import make_model
-from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab, wait_until
+from tests.e2e.chinese import left_in_english
+from tests.e2e.conftest import DEADLINE_SECONDS, App, open_tab
 
 
 def reasoning_model(folder):
@@ -58,6 +59,13 @@ def app(tmp_path_factory):
 def send(page, text: str) -> None:
     page.locator("#chat-message textarea").fill(text)
     page.locator("#chat-send").click()
+
+
+def begin_anew(page) -> None:
+    """New conversation, and wait until it is there."""
+    page.locator("#chat-clear").click()
+    expect(page.locator("#chat .user.message")).to_have_count(0)
+    expect(page.locator("#chat-status")).to_have_text("")
 
 
 def set_slider(page, name: str, value: str) -> None:
@@ -106,7 +114,7 @@ def test_an_answer_is_taught_with_one_click(app, chat):
 
 def test_a_retry_begins_a_branch_and_undo_gives_the_message_back(chat):
     open_tab(chat, "Chat")
-    chat.locator("#chat-clear").click()
+    begin_anew(chat)
     set_slider(chat, "chat-max-new-tokens", "16")
     send(chat, "Hello")
     expect(chat.locator("#chat-status")).to_contain_text("cut at its length")
@@ -117,9 +125,43 @@ def test_a_retry_begins_a_branch_and_undo_gives_the_message_back(chat):
     expect(chat.locator("#chat-message textarea")).to_have_value("Hello")
 
 
-def test_two_models_are_compared_blind_voted_on_and_reported(app, chat):
+def test_one_answer_at_a_time_whatever_is_clicked(chat):
+    open_tab(chat, "Chat")
+    begin_anew(chat)
+    expect(chat.locator("#chat")).not_to_contain_text("Hello")
+    set_slider(chat, "chat-max-new-tokens", "8000")
+    field = chat.locator("#chat-message textarea")
+    field.fill("Only once")
+    chat.evaluate("""() => { const button = document.querySelector('#chat-send');
+        button.click(); button.click(); }""")
+    field.press("Enter")
+    expect(chat.locator("#chat")).to_contain_text("Reasoning")
+    expect(chat.locator("#chat-send")).to_be_disabled()
+    chat.locator("#chat-teach").click()
+    expect(chat.locator(".toast-body").first).to_contain_text("An answer is at work")
+    chat.locator("#chat-stop").click()
+    expect(chat.locator("#chat-send")).to_be_enabled()
+    assert chat.locator("#chat .user.message").count() == 1
+    expect(field).to_have_value("")
+
+
+def test_the_bin_begins_anew_as_new_conversation_does(chat):
+    open_tab(chat, "Chat")
+    begin_anew(chat)
+    set_slider(chat, "chat-max-new-tokens", "16")
+    for said in ("First", "Second"):
+        send(chat, said)
+        expect(chat.locator("#chat .user.message")).to_have_text(re.compile(said))
+        expect(chat.locator("#chat-status")).to_contain_text("cut at its length")
+        chat.locator("#chat").get_by_role("button", name="Clear").click()
+        expect(chat.locator("#chat .user.message")).to_have_count(0)
+        expect(chat.locator("#chat-status")).not_to_contain_text("cut")
+
+
+def test_two_models_are_compared_blind_voted_on_and_reported(app, chat, tmp_path):
     open_tab(chat, "Compare")
-    expect(chat.locator("#compare-models")).to_contain_text("film-reviews")
+    chips = chat.locator("#compare-models .token")
+    expect(chips).to_have_text([re.compile("Base model"), re.compile(r"film-reviews · \d\d-\d\d")])
     chat.get_by_role("button", name="How to answer").last.click()
     set_slider(chat, "compare-max-new-tokens", "16")
     chat.locator("#compare-prompt textarea").fill("What colour has coal?")
@@ -137,6 +179,13 @@ def test_two_models_are_compared_blind_voted_on_and_reported(app, chat):
         chat.locator("#report-html").click()
     page = download.value.path().read_text(encoding="utf-8")
     assert "What colour has coal?" in page and "temperature" in page
+    assert "Blind votes" in page and "may still be chance" in page
+    download.value.save_as(tmp_path / "comparison.html")
+    reader = chat.context.browser.new_context(locale="zh-CN", offline=True).new_page()
+    reader.goto((tmp_path / "comparison.html").as_uri())
+    expect(reader.locator("body")).to_contain_text("盲评投票")
+    assert left_in_english(reader, "reasons", chips.last.inner_text().strip()) == []
+    reader.context.close()
 
 
 def test_one_column_is_stopped_while_the_other_goes_on(chat):
@@ -144,10 +193,11 @@ def test_one_column_is_stopped_while_the_other_goes_on(chat):
     chat.locator("#compare-blind input").uncheck()
     set_slider(chat, "compare-max-new-tokens", "8000")
     chat.locator("#compare-send").click()
-    expect(chat.locator("#compare-end-0")).to_be_enabled()
-    chat.locator("#compare-end-0").click()
+    expect(chat.locator("#compare-end-0")).to_be_visible()
+    # The words that stream move the buttons about; Playwright's click would wait until it rests.
+    chat.locator("#compare-end-0").dispatch_event("click")
     expect(chat.locator("#compare-card-0")).to_contain_text("stopped")
-    chat.locator("#compare-stop").click()
+    chat.locator("#compare-stop").dispatch_event("click")
     expect(chat.locator("#compare-stop")).to_be_disabled()
 
 
@@ -159,4 +209,9 @@ def test_many_prompts_fill_a_table(app, chat):
     chat.locator("#many-start").click()
     expect(chat.locator("#many-status")).to_contain_text("3 prompts answered")
     assert chat.locator("#many-table tbody tr").count() == 3
-    wait_until(lambda: "three" in (app.home / "tmp" / "comparison.md").read_text())
+    with chat.expect_download() as download:
+        chat.locator("#report-markdown").click()
+    assert "three" in download.value.path().read_text(encoding="utf-8")
+    chat.locator("[data-language=zh]").click()
+    expect(chat.locator("#compare-send")).to_have_text("对比")
+    assert left_in_english(chat, "reasons") == []

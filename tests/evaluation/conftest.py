@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from core.config import Config
+from core.evaluation.evaluate import Request, evaluate
 from core.files import Folders
 from core.training import engine, run
 from tests.conftest import ROOT
 
 GOOD = ("good", "fine", "lovely", "great", "bright", "warm", "kind", "strong")
 BAD = ("bad", "dull", "ugly", "poor", "dark", "cold", "mean", "weak")
+SMALL = {"rows": 32, "written": 4, "max_new_tokens": 4}
 THINGS = ("film", "book", "meal", "song", "play", "trip", "room", "game")
 
 
@@ -50,3 +52,11 @@ def tuned_home(tuned: run.Run) -> Folders:
 @pytest.fixture
 def unbiased(tuned: run.Run) -> Config:
     return replace(tuned.config(), eval_rows=16)
+
+
+@pytest.fixture(scope="session")
+def evaluation(tuned: run.Run, tuned_home: Folders) -> dict:
+    """The base model, the run and its last checkpoint on the same rows."""
+    asked = Request((tuned.id, f"{tuned.id}@{tuned.last_checkpoint().name}"),
+                    group_column="who", pattern="^y", **SMALL)
+    return list(evaluate(asked, tuned_home))[-1]["evaluation"]

@@ -4,7 +4,7 @@ import pytest
 
 from core.config import Config
 from core.errors import UserError
-from core.evaluation.data_size import part_configs, quick_config, size_curve
+from core.evaluation.data_size import part_configs, size_curve
 
 
 def evaluation(losses: list[float]) -> dict:
@@ -17,7 +17,6 @@ def test_parts_grow_to_all_rows_and_keep_all_else():
     parts = part_configs(config, 320)
     assert [p.train_rows for p in parts] == [40, 80, 160, 320]
     assert {p.learning_rate for p in parts} == {3e-4}
-    assert quick_config(config, 320).train_rows == 32
 
 
 def test_too_few_rows_are_refused_with_words():

@@ -1,6 +1,7 @@
 """The five troubles shown on real runs of the tiny model: each is seen, and its remedy measured."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -21,11 +22,11 @@ def learn(config, folders) -> Run:
     return run
 
 
-def judge(runs: list[Run], folders, **how) -> dict[str, list[float]]:
+def judge(runs: list[Run], folders, **how) -> dict[str, list[dict]]:
+    """Each number's value with its interval, of the base model and of each run."""
     request = Request(tuple(run.id for run in runs), **QUIET | how)
     found = list(evaluate(request, folders))[-1]["evaluation"]
-    return {n["key"]: [value["value"] for value in n["values"]]
-            for table in found["tables"] for n in table["numbers"]}
+    return {n["key"]: n["values"] for table in found["tables"] for n in table["numbers"]}
 
 
 @pytest.fixture
@@ -36,30 +37,31 @@ def home(folders, tuned):
 
 def test_a_run_that_learns_by_heart_is_called_so_and_stopped_early(home, tmp_path):
     folders, config = home
-    path = tmp_path / "noise.jsonl"  # labels without a reason: only learning by heart helps
-    path.write_text("".join(json.dumps({"text": f"case {n * 7919 % 1000}",
-                                        "label": "yes" if n * n % 7 < 3 else "no"}) + "\n"
-                            for n in range(64)))
-    made = replace(config, dataset=str(path), train_rows=24, eval_rows=32, epochs=60, batch_size=8,
-                   learning_rate=1e-2, lora_r=32)
-    run = learn(replace(made, early_stopping_patience=3), folders)
+    path, draw = tmp_path / "noise.jsonl", random.Random(0)  # nothing carries over to other rows
+    path.write_text("".join(
+        json.dumps({"question": f"{word} {thing}?", "answer": draw.choice(["yes", "no"])}) + "\n"
+        for word in (*GOOD, *BAD) for thing in THINGS))
+    made = replace(config, dataset=str(path), train_rows=24, eval_rows=16, epochs=60, batch_size=4,
+                   learning_rate=1e-2, lora_r=64)
+    run = learn(replace(made, early_stopping_patience=8), folders)
     assert run.status().step < run.status().total_steps
     assert "overfits" in overfitting(run.metrics())
 
 
-def test_a_narrow_style_learned_too_hard_shows_in_the_probe(home, tmp_path):
+def test_a_narrow_style_is_seen_by_the_probe_and_both_remedies_help(home, tmp_path):
     folders, config = home
     path = tmp_path / "narrow.jsonl"
     path.write_text("".join(json.dumps({"question": f"{word} {thing}?", "answer": "Meh."}) + "\n"
                             for word in GOOD for thing in THINGS))
-    hard = learn(replace(config, dataset=str(path), epochs=20, learning_rate=3e-2, eval_rows=16),
-                 folders)
-    gentle = learn(replace(config, dataset=str(path), epochs=2, learning_rate=1e-3, lora_r=2,
-                           eval_rows=16), folders)
-    base, after_hard, after_gentle = judge([hard, gentle], folders, forgetting=True,
-                                           rows=16)["general_perplexity"]
-    assert after_hard > 2 * base
-    assert after_gentle < after_hard / 2
+    made = replace(config, dataset=str(path), epochs=20, learning_rate=3e-2, eval_rows=16)
+    hard = learn(made, folders)
+    mixed = learn(replace(made, general_share=0.4), folders)
+    gentle = learn(replace(made, epochs=2, learning_rate=1e-3, lora_r=2), folders)
+    base, after_hard, after_mixed, after_gentle = judge(
+        [hard, mixed, gentle], folders, forgetting=True, rows=16)["general_perplexity"]
+    assert after_hard["low"] > 2 * base["high"]
+    assert after_mixed["high"] < after_hard["low"]  # measurably less, not by chance
+    assert after_gentle["high"] < after_hard["low"] / 2
 
 
 def test_counterfactual_rows_take_away_half_of_a_bias_that_was_put_in(home, tmp_path):
@@ -71,7 +73,7 @@ def test_counterfactual_rows_take_away_half_of_a_bias_that_was_put_in(home, tmp_
         for word in words for thing in THINGS))
     made = replace(config, dataset=str(path), eval_rows=32, epochs=10, lora_r=16)
     tied, mended = learn(made, folders), learn(replace(made, counterfactual="gender"), folders)
-    _, before, after = judge([tied, mended], folders, fairness=True, rows=32,
-                             allow_learned=True)["shift_gender"]
+    _, before, after = (value["value"] for value in judge(
+        [tied, mended], folders, fairness=True, rows=32, allow_learned=True)["shift_gender"])
     assert before > 0.2
     assert after <= before / 2

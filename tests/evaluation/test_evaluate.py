@@ -16,16 +16,7 @@ from core.evaluation.evaluate import Request, evaluate
 from core.evaluation.examiner import Examiner
 from core.evaluation.rows import find_labels, held_rows
 from core.training import engine, run
-from tests.evaluation.conftest import BAD, GOOD, THINGS
-
-SMALL = {"rows": 32, "written": 4, "max_new_tokens": 4}
-
-
-@pytest.fixture(scope="session")
-def evaluation(tuned, tuned_home):
-    last = list(evaluate(Request((tuned.id, f"{tuned.id}@{_checkpoint(tuned)}"),
-                                 group_column="who", pattern="^y", **SMALL), tuned_home))[-1]
-    return last["evaluation"]
+from tests.evaluation.conftest import BAD, GOOD, SMALL, THINGS
 
 
 def _checkpoint(found: run.Run) -> str:
@@ -95,9 +86,10 @@ def test_the_csv_holds_every_row_and_model(evaluation):
 def test_a_damaged_file_is_left_out(tuned, tuned_home):
     path = tuned.folder / "evaluation" / "20200101-000000.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("{")
-    with pytest.raises(UserError):
-        saved.find(path.stem, tuned_home)
+    for content in ("{", "[]", '{"format": 1}'):
+        path.write_text(content)
+        with pytest.raises(UserError):
+            saved.find(path.stem, tuned_home)
     path.unlink()
 
 

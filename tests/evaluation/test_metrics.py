@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from core import likeness
 from core.evaluation import metrics, tables
 from core.evaluation.numbers import likelihood, mean, rate
 from core.evaluation.rows import Row
@@ -71,26 +72,26 @@ def test_text_numbers_are_those_of_the_libraries(reference, text):
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu import sentence_chrf
 
-    assert metrics.chrf(reference, text) == pytest.approx(
+    assert likeness.chrf(reference, text) == pytest.approx(
         sentence_chrf(text, [reference]).score, abs=1e-6)
     if reference.isascii():
-        own = metrics.rouge(reference, text)
+        own = likeness.rouge(reference, text)
         theirs = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(reference, text)
         for kind, score in theirs.items():
             assert own[kind] == pytest.approx(score.fmeasure, abs=1e-6)
 
 
 def test_chinese_counts_by_characters():
-    assert metrics.rouge("电池很好", "电池不好")["rouge1"] == pytest.approx(0.75)
-    assert metrics.token_f1("电池很好", "电池不好") == pytest.approx(0.75)
+    assert likeness.rouge("电池很好", "电池不好")["rouge1"] == pytest.approx(0.75)
+    assert likeness.token_f1("电池很好", "电池不好") == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("reference, text, exact, f1", [
     ("The answer", "answer.", 1, 1), ("red car", "a red bus", 0, 0.5), ("", "", 1, 1),
     ("yes", "", 0, 0), ("", "yes", 0, 0)])
 def test_answers_compare_as_squad_does(reference, text, exact, f1):
-    assert metrics.exact_match(reference, text) == exact
-    assert metrics.token_f1(reference, text) == pytest.approx(f1)
+    assert likeness.exact_match(reference, text) == exact
+    assert likeness.token_f1(reference, text) == pytest.approx(f1)
 
 
 @pytest.mark.parametrize("text, label", [

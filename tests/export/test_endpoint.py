@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from core.errors import UserError
 from core.export import served
+from core.export.openai import Refusal, read_request
 from ui import endpoint
 from ui.guard import Guard
 
@@ -195,12 +196,20 @@ def test_another_model_than_the_served_one_is_not_found(client):
     {"messages": []}, {"messages": [{"role": "robot", "content": "x"}]},
     {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
     {"tools": [{"type": "function", "function": {"name": "f"}}]},
-    {"response_format": {"type": "json_object"}}], ids=str)
+    {"response_format": {"type": "json_object"}}, {"response_format": "json"},
+    {"extra_body": {"stream_options": [1]}}], ids=str)
 def test_what_it_cannot_do_is_refused_with_the_parameters_name(client, chat, wrong):
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, **wrong)
     assert caught.value.param and caught.value.type == "invalid_request_error"
     assert chat.asked == []
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"[" * 200_000, b"[]"], ids=range(4))
+def test_a_body_of_rubbish_is_refused(raw):
+    with pytest.raises(Refusal) as caught:
+        read_request(raw)
+    assert caught.value.status == 400
 
 
 def test_parts_of_text_and_the_developers_turn_are_read(client, chat):

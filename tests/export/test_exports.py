@@ -31,10 +31,16 @@ def test_an_export_works_in_a_process_that_ends_with_it(exports, folders, run, w
     assert not exports._process.is_alive
 
 
-def test_what_goes_wrong_is_told_and_nothing_is_left(exports, folders, run, wait_for):
-    exports.export(run.id, "gguf-q9", gpu_is_taken=False)
+def test_an_unknown_form_is_refused_at_once(exports, run):
+    with pytest.raises(UserError, match="gguf-q9"):
+        exports.export(run.id, "gguf-q9", gpu_is_taken=False)
+    assert not exports.job().is_working
+
+
+def test_what_goes_wrong_is_told_and_nothing_is_left(exports, folders, wait_for):
+    exports.export("no-such-run", "merged", gpu_is_taken=False)
     wait_for(lambda: not exports.job().is_working, "it ended", 240)
-    assert exports.job().state == "failed" and "gguf-q9" in exports.job().problem
+    assert exports.job().state == "failed" and "no-such-run" in exports.job().problem
     assert not [p for p in folders.exports.rglob("*") if p.name != ".lock"]
 
 

@@ -77,17 +77,6 @@ def test_a_large_model_is_written_in_parts_that_transformers_reads(base, tmp_pat
     assert tensors.read_specs(tmp_path / "merged").keys() == tensors.read_specs(base).keys()
 
 
-def test_older_weight_files_are_read(base, tmp_path):
-    old = tmp_path / "old"
-    old.mkdir()
-    (old / "config.json").write_text((base / "config.json").read_text())
-    state = dict(tensors.read_tensors(tensors.read_specs(base)))
-    torch.save(state, old / "pytorch_model.bin")
-    add_adapter(base, tmp_path / "adapter")
-    write(merge.prepare(old, tmp_path / "adapter"), old, tmp_path / "merged")
-    assert torch.isfinite(answers(tmp_path / "merged")).all()
-
-
 def test_only_one_layer_is_in_memory_at_a_time(base, tmp_path):
     add_adapter(base, tmp_path / "adapter")
     planned = merge.prepare(base, tmp_path / "adapter")

@@ -3,13 +3,16 @@
 import json
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
 from core.errors import UserError
 from core.export import make, merge, proof, records
 from core.export.work import Exporter, one_at_a_time
+from core.files import why_not_written
 from core.model.hardware import Device
 from tests.export.made import finished_run
 
@@ -79,6 +82,27 @@ def test_an_export_that_fails_half_way_leaves_nothing(folders, run, monkeypatch)
     monkeypatch.setattr(make, "write_tensors", write)
     with pytest.raises(OSError):
         export(folders, run)
+    assert nothing_is_left(folders)
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def full_for_numpy(*_):
+    with open("/dev/full", "wb") as out:
+        numpy.zeros(100_000).tofile(out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("form, place, write", [
+    ("adapter", "shutil.copyfile", full), ("merged", "core.export.tensors._raw", full),
+    ("gguf-f16", "gguf.GGUFWriter.write_tensor_data", full_for_numpy)])
+def test_a_disk_that_fills_up_is_told_in_words(form, place, write, folders, run, monkeypatch):
+    monkeypatch.setattr(place, write)
+    with pytest.raises(OSError) as caught:
+        export(folders, run, form)
+    assert "full" in why_not_written(caught.value).problem
     assert nothing_is_left(folders)
 
 
@@ -176,3 +200,23 @@ def test_an_export_that_is_not_finite_fails_its_proof():
     broken = proof.Seen([torch.full((3, 5), float("nan"))], [[1, 2]])
     told = proof.compare(asked, broken, asked, make.FORMS["gguf-q4_k_m"].bounds)
     assert not told["passed"]
+
+
+@pytest.mark.parametrize(("trained", "rounded", "small"), [
+    (0.15, 0.15, True),  # the rounding is in the form's bounds, the training as small
+    (0.01, 0.15, True),
+    (0.15, 3.0, False),  # a bad form
+    (3.0, 0.01, False),  # it passes
+])
+def test_a_training_too_small_for_the_form_is_told_from_a_bad_export(trained, rounded, small):
+    before, learned, lost = torch.randn(3, 200, 50, generator=torch.Generator().manual_seed(0))
+    before[:, 0] += 5  # what is likeliest doesn't change by itself
+    after = before + trained * learned
+    base, adapter, export = (proof.Seen([logits], [[1]]) for logits in (
+        before, after, after + rounded * lost))
+    told = proof.compare(adapter, export, base, make.FORMS["merged"].bounds)
+    assert told["effect_is_small"] == small
+    assert told["passed"] == (rounded < trained)
+    forgot = proof.compare(adapter, base, base, make.FORMS["merged"].bounds)
+    assert not forgot["effect_is_small"]
+    assert (records.refusal(told) == records.refusal(forgot)) != small

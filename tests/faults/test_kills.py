@@ -103,7 +103,7 @@ def test_a_worker_killed_inside_a_save_loses_nothing(moment, new_run, start, mon
     assert run.status().state == "interrupted"
     to_the_end(run, start)
     expect_the_same(run, whole)
-    assert not run.saving.exists() or not list(run.saving.iterdir())
+    assert not run.saving.exists()
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(new_run, start):

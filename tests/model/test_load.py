@@ -8,7 +8,7 @@ import torch
 from core.config import Config
 from core.errors import UserError
 from core.model.hardware import Device, Formats
-from core.model.load import load_base, load_shape, load_tokenizer
+from core.model.load import for_learning, load_base, load_shape, load_tokenizer
 
 CPU = Device("cpu", "CPU", 0, has_bf16=True)
 
@@ -37,6 +37,22 @@ def test_a_quantized_model_answers_nearly_as_the_whole_one(weights, tiny_model):
     close = torch.nn.functional.cosine_similarity(
         model(input_ids=ids).logits.float().flatten(), whole.flatten(), dim=0)
     assert close > 0.9
+
+
+def test_a_4bit_model_that_was_evaluated_still_hands_gradients_back(tiny_model):
+    pytest.importorskip("bitsandbytes")
+    ids = torch.tensor([[5, 6, 7]])
+    found = []
+    for evaluated in (False, True):
+        model = for_learning(load_base(tiny_model, Formats("4bit", "bf16"), Config(), CPU))
+        if evaluated:
+            with torch.no_grad():
+                model.eval()(input_ids=ids)
+        read = model.get_input_embeddings()(ids).detach().requires_grad_()
+        model.train()(inputs_embeds=read, labels=ids).loss.backward()
+        found.append(read.grad)
+    assert found[0].norm() > 0
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_a_tokenizer_without_a_padding_token_pads_with_its_end(copied):

@@ -4,19 +4,22 @@ import json
 import os
 import stat
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from core.config import Config
 from core.errors import UserError
-from core.files import write_json
+from core.files import append_json_line, write_json
 from core.training import archive, incoming, trash
 from core.training.alive import start_time
 from core.training.archive import Archive
+from core.training.finding import Query, find
 from core.training.metrics import Measured, Reader
 from core.training.run import Run, Status, create, list_runs
-from ui import run_view
+from ui import run_view, runs_view
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def run(folders) -> Run:
 
 
 def look(folders) -> list[dict]:
-    return Archive(folders, Reader()).look()["runs"]
+    return Archive(folders.runs, Reader()).look()["runs"]
 
 
 def test_a_summary_tells_settings_state_and_curve(run, folders):
@@ -41,15 +44,15 @@ def test_a_summary_tells_settings_state_and_curve(run, folders):
 
 
 def test_a_run_that_has_not_changed_is_not_read_again(run, folders, monkeypatch):
-    kept = Archive(folders, Reader())
+    kept = Archive(folders.runs, Reader())
     first = kept.look()
     monkeypatch.setattr(archive, "summarize", lambda *_: pytest.fail("read it again"))
     assert kept.look() == first
-    assert Archive(folders, Reader()).look()["runs"] == first["runs"]  # another server
+    assert Archive(folders.runs, Reader()).look()["runs"] == first["runs"]  # another server
 
 
 def test_a_change_of_a_run_is_seen(run, folders):
-    kept = Archive(folders, Reader())
+    kept = Archive(folders.runs, Reader())
     kept.look()
     archive.describe(run, tags=["good ", "", "good"], note=" try again ")
     shown = kept.look()["runs"][0]
@@ -66,7 +69,7 @@ def test_a_look_has_patience_only_and_the_next_goes_on(folders, monkeypatch):
     for _ in range(4):
         create(Config(), folders.runs)
     monkeypatch.setattr(archive, "PATIENCE_SECONDS", -1.0)
-    kept = Archive(folders, Reader())
+    kept = Archive(folders.runs, Reader())
     unread = [kept.look()["unread"] for _ in range(4)]
     assert unread == [3, 2, 1, 0]
 
@@ -122,6 +125,14 @@ def test_a_deleted_run_waits_in_the_trash_and_can_be_restored(run, folders):
     trash.throw_away(run, folders)
     trash.empty(folders, run.id)
     assert trash.list_trash(folders) == list_runs(folders.runs) == []
+
+
+def test_a_run_that_lies_elsewhere_by_a_link_is_emptied_as_a_link(run, folders, tmp_path):
+    lies = run.folder.rename(tmp_path / "on another disk")
+    run.folder.symlink_to(lies)
+    trash.throw_away(run, folders)
+    trash.empty(folders)
+    assert not trash.list_trash(folders) and (lies / "config.yaml").is_file()
 
 
 def test_a_run_at_work_is_not_deleted(run, folders):
@@ -240,7 +251,7 @@ def test_a_run_with_long_measurements_doesnt_keep_the_others_waiting(folders, ru
     monkeypatch.setattr(archive, "LONG_BYTES", 10)
     monkeypatch.setattr(archive, "PATIENCE_SECONDS", 0.0)
     short = create(Config(lora_r=5), folders.runs)
-    shown = Archive(folders, Reader()).look()
+    shown = Archive(folders.runs, Reader()).look()
     assert [each["id"] for each in shown["runs"]] == [short.id] and shown["unread"] == 1
 
 
@@ -253,3 +264,126 @@ def test_a_view_is_sent_when_it_changed_and_many_pages_ask_less_often(folders, r
     waits = [read([run.id, first["revision"], f"page {n}"])["wait"] for n in range(200)]
     assert waits[19] == 20 / run_view.ASKS_PER_SECOND
     assert max(waits) == run_view.LONGEST_WAIT < run_view.FORGOTTEN_SECONDS
+
+
+def served(folders) -> Callable[..., dict]:
+    """The view's list of runs; each call asks for what is given, from 'revision' on."""
+    reader = Reader()
+    services = SimpleNamespace(
+        folders=folders, reader=reader, archive=Archive(folders.runs, reader),
+        trashed=Archive(folders.trash, reader))
+    list_runs, *_ = runs_view.readers(services)
+    return lambda revision="", **wanted: list_runs([revision, wanted])
+
+
+def test_the_list_is_sent_when_it_changed_and_numbers_that_are_none_come_as_nothing(folders, run):
+    run.append_metrics({"step": 0, "eval_loss": float("nan")})
+    run.append_metrics({"step": 5, "eval_loss": 0.5})
+    ask = served(folders)
+    first = ask()
+    shown = json.loads(first["list"], parse_constant=pytest.fail)["runs"][0]
+    assert (shown["id"], shown["before"], shown["after"]) == (run.id, None, 0.5)
+    assert ask(first["revision"]) == {"revision": first["revision"]}
+    assert "list" in ask(first["revision"], search="no run")
+    archive.describe(run, note="try again")
+    assert json.loads(ask(first["revision"])["list"])["runs"][0]["note"] == "try again"
+
+
+@pytest.mark.parametrize("kept_by, after", [
+    ("", 1.4), ("loss", 1.1), ("token accuracy", 1.2), ("exact answers", 1.3)])
+def test_the_list_tells_the_same_effect_as_the_run(kept_by, after, folders):
+    """Each state is the best by one number; of two equal ones the first is kept."""
+    made = create(Config(early_stopping_patience=1 if kept_by else 0, sample_answers=2,
+                         eval_every="epoch", stop_on=kept_by or "loss"), folders.runs)
+    for step, (loss, accuracy, exact) in enumerate(
+            [(2.0, 0.1, 0.0), (1.1, 0.2, 0.5), (1.2, 0.9, 0.5), (1.3, 0.3, 1.0), (1.4, 0.9, 1.0)]):
+        made.append_metrics({"step": step, "exact_answers": exact})
+        made.append_metrics({"step": step, "eval_loss": loss, "token_accuracy": accuracy})
+    [shown] = look(folders)
+    assert made.effect() == (2.0, after) == (shown["before"], shown["after"])
+
+
+def test_what_a_run_told_and_was_told_comes_home_with_it(run, folders, tmp_path):
+    """Everything that this program writes into a run's folder, but what only its machine needs."""
+    for name in ("energy", "passes", "quick", "merge", "forewarned", "verdict", "resumed"):
+        run.write_facts(name, {"notices": [name]})
+    append_json_line(run.folder / "samples.jsonl", {"step": 1, "text": "yes"})
+    (run.folder / "evaluation").mkdir()
+    write_json(run.folder / "evaluation" / "20260101-000000.json", {"format": 1})
+    before = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*.json*")}
+    packed(tmp_path / "away.zip", {}, run)
+    for taken in (incoming.import_run(tmp_path / "away.zip", folders),
+                  incoming.import_run(run.folder, folders)):
+        assert {path.relative_to(taken.folder).as_posix()
+                for path in taken.folder.rglob("*.json*")} == before
+
+
+def test_of_many_runs_only_the_rows_that_are_shown_are_sent_and_all_are_searched(folders):
+    ids = [create(Config(lora_r=4 + n), folders.runs).id for n in range(8)]
+    for run_id in ids:
+        Run(folders.runs / run_id).write_status(Status(state="finished", created=1.0 * len(run_id)))
+    archive.describe(Run(folders.runs / ids[0]), tags=["old"], note="the needle")
+    ask = served(folders)
+    whole = json.loads(ask(count=3)["list"])
+    assert (len(whole["runs"]), whole["found"], whole["total"], whole["tags"]) == (
+        3, 8, 8, ["old"])
+    assert ids[0] not in [each["id"] for each in whole["runs"]] and not whole["line"]
+    for wanted in ({"search": "NEEDLE"}, {"tag": "old"}, {"search": "needle old"}):
+        shown = json.loads(ask(count=3, chosen=[ids[1], "gone"], **wanted)["list"])
+        assert [each["id"] for each in shown["runs"]] == [ids[0]] and shown["total"] == 8
+        assert [each["id"] for each in shown["chosen"]] == [ids[1]]
+    assert json.loads(ask(search="needle", state="failed")["list"])["found"] == 0
+
+
+def test_the_line_is_told_whatever_is_searched_and_the_trash_is_a_list_of_its_own(folders, run):
+    waits = create(Config(), folders.runs)
+    ask = served(folders)
+    trash.throw_away(run, folders)
+    for wanted in ({"search": "nothing"}, {"trash": True}):
+        shown = json.loads(ask(**wanted)["list"])
+        assert [each["id"] for each in shown["line"]] == [waits.id] and shown["waiting"] == 1
+    assert [each["id"] for each in shown["runs"]] == [run.id]
+
+
+@pytest.mark.parametrize("falling", [True, False])
+def test_runs_are_sorted_by_any_column_and_what_is_unknown_comes_last(falling):
+    runs = [{"after": value, "state": "finished"} for value in (0.5, None, 2.0, 0.1)]
+    found = [each["after"] for each in find(runs, Query.parse(
+        {"sort": "after", "falling": falling}))]
+    assert found == ([2.0, 0.5, 0.1] if falling else [0.1, 0.5, 2.0]) + [None]
+    assert Query.parse({"sort": "__class__"}).sort == "created"
+
+
+SPOILT = ["[]", "7", "null", '"x"', "{", "[" * 50_000, "\ud800".encode("utf-8", "surrogatepass"),
+          '{"tags": 5, "note": [], "notices": 7}', '{"state": 5, "started": "x"}',
+          '{"started": "1", "ended": null, "step": []}', '{"started": NaN, "devices": 7}',
+          '{"step": 1e400, "pid": "x"}', '{"state": "running", "pid": -1, "pid_started": {}}']
+
+
+@pytest.mark.parametrize("content", SPOILT, ids=lambda each: ascii(each)[:30])
+def test_a_run_whose_files_are_spoilt_spoils_no_list(content, run, folders):
+    spoilt = create(Config(), folders.runs)
+    for name in ("status", "about", "verdict", "data", "environment"):
+        path = spoilt.folder / f"{name}.json"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (spoilt.folder / "metrics.jsonl").write_text('[]\n7\n{"step": "x"}\n{"step": 1, "loss": "x"}\n'
+                                                 '{"step": 10000000000000000000000, "loss": 1}\n')
+    ask = served(folders)
+    shown = json.loads(ask()["list"], parse_constant=pytest.fail)
+    assert {each["id"] for each in shown["runs"]} == {run.id, spoilt.id}
+    assert json.loads(run_view.reader(folders.runs, Reader())([spoilt.id, "", "a page"])["view"])
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize("text", [
+    LAUGHS, "lora_r: " + "[" * 100_000, "lora_r: &a [*a]", "&a {lora_r: *a}", "lora_r: [[1]]",
+    "lora_r: " + "9" * 5000, "mood: 0x" + "f" * 20_000, "base_model: 2001-99-99", "- 1", "",
+    "dataset: " + "x" * 2_000_000], ids=lambda text: text[:16])
+def test_settings_that_would_fill_the_memory_or_are_none_are_refused(text, run, folders):
+    (run.folder / "config.yaml").write_text(text)
+    with pytest.raises(UserError):
+        run.config()
+    assert json.loads(served(folders)()["list"])["runs"][0]["id"] == run.id

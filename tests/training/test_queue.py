@@ -1,13 +1,11 @@
 """The line of runs: order, stopping, and workers, servers and disks that fail in the middle."""
 
+import itertools
 import os
 import signal
-import stat
 import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -16,58 +14,18 @@ import pytest
 from core.config import Config
 from core.errors import UserError
 from core.training import launch, line, run
-from core.training.queue import Queue
+from core.training.devices import only
+from core.training.queue import TICK_SECONDS, Queue
 from core.training.run import ACTIVE, FINAL, Run, Status, is_alive
+from tests import play
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills processes as Unix does")
-ROOT = Path(__file__).parents[2]
 SECONDS = 300.0  # a deadline ends what hangs
-
-# A worker without torch, that does what the run's 'instruction' says.
-PLAY = f'''#!{sys.executable}
-import os, signal, sys, time
-from pathlib import Path
-sys.path.insert(0, {str(ROOT)!r})
-from core.training.run import Run
-
-line = sys.stdin.readline().strip()
-if not line:
-    sys.exit()
-run = Run(Path(line))
-part = run.config().instruction
-run.update(state="running", words="Trains.", total_steps=9, step=3)
-if part == "crash":
-    run.log.write_text("the last words\\n")
-    os.kill(os.getpid(), signal.SIGSEGV)
-if part == "children":
-    import subprocess
-    subprocess.Popen(["sleep", "600"])
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while part == "children":
-    time.sleep(0.02)
-if part == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while part in ("wait", "deaf"):
-    time.sleep(0.02)
-    if part == "wait" and run.stop_asked() == "save":
-        run.update(state="stopped", words="Stopped and saved at step 3.", ended=time.time())
-        sys.exit()
-if part == "die":
-    os.kill(os.getpid(), signal.SIGKILL)
-if part == "no space":
-    os._exit(28)
-run.update(state="finished", words="Finished.", step=9, ended=time.time())
-'''
-
 
 @pytest.fixture
 def actor(tmp_path, monkeypatch) -> None:
     """Put the play's worker in the trainer's place."""
-    script = tmp_path / "actor"
-    script.write_text(PLAY)
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(launch, "sys", SimpleNamespace(executable=str(script)))
+    monkeypatch.setattr(launch, "sys", SimpleNamespace(executable=str(play.put_in(tmp_path))))
 
 
 @pytest.fixture
@@ -139,6 +97,30 @@ def test_a_run_that_is_stopped_while_it_waits_leaves_the_line(actor, make_queue,
     queue.stop(first.id)
     assert settles(third).state == "finished"
     assert second.status().started == 0.0
+
+
+def test_a_stop_in_the_middle_of_a_look_at_a_waiting_run_ends_no_process(
+        actor, make_queue, settles, monkeypatch):
+    """A run that waits has no process yet; the number 0 would mean the server's own group."""
+    ended, looks = [], itertools.cycle(("", "now"))
+    monkeypatch.setattr(os, "killpg", lambda *which: ended.append(which))
+    queue = make_queue()
+    first, second = queue.submit(part("wait")), queue.submit(part("finish"))
+    settles(first, "running")
+    asked = Run.stop_asked
+    monkeypatch.setattr(Run, "stop_asked", lambda self: next(looks) if self.id == second.id
+                        else asked(self))
+    assert settles(second).state == "stopped"
+    monkeypatch.undo()
+    queue.stop(first.id)
+    settles(first)
+    assert ended == []
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_nothing_is_ended_that_is_no_process(pid):
+    with pytest.raises(ValueError):
+        launch.kill(pid, force=False)
 
 
 def test_stop_asks_the_worker_and_the_next_run_starts(actor, make_queue, settles):
@@ -243,6 +225,21 @@ def test_a_run_that_was_interrupted_while_no_server_was_there_goes_on_at_the_nex
     settles(work, "finished")
 
 
+def test_an_interruption_is_told_once_and_by_no_later_server(
+        actor, make_queue, folders, monkeypatch, wait_for):
+    told = []
+    monkeypatch.setattr("core.training.notify.tell_end", lambda run: told.append(run.id))
+    work = run.create(part("finish"), folders.runs)
+    work.update(state="running", pid=2**22 + 1, boot="before the restart", step=4)
+    for _ in range(2):
+        queue = make_queue()
+        wait_for(lambda: told, "it was told", SECONDS)
+        written = work.written_at()
+        time.sleep(5 * TICK_SECONDS)
+        queue.close()
+    assert told == [work.id] and work.written_at() == written
+
+
 def test_waiting_runs_are_done_in_the_order_that_a_person_gave_them(actor, make_queue, settles):
     queue = make_queue()
     busy = queue.submit(part("wait"))
@@ -289,6 +286,14 @@ def test_each_gpu_works_on_a_run_of_its_own(actor, make_queue, settles, monkeypa
     queue.stop(second.id)
     assert settles(third).devices == settles(second).devices
     assert first.status().state == "running"
+
+
+def test_gpus_are_numbered_as_they_were_named(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert only(()) == {}
+    assert only(("1", "2")) == {"CUDA_VISIBLE_DEVICES": "1,2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-b")
+    assert only(("3",)) == {"CUDA_VISIBLE_DEVICES": "3"}
 
 
 def test_a_crash_is_told_with_the_end_of_the_log(actor, make_queue, settles):

@@ -1,6 +1,7 @@
 """Whole checkpoints, Stop between two passes and in an evaluation, and runs that did nothing."""
 
 import json
+import os
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -121,6 +122,16 @@ def test_stop_before_the_first_step_ends_without_an_adapter(quick, folders):
     assert not run.adapter.exists() and run.last_checkpoint() is None
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_run_that_ended_keeps_no_folder_of_unfinished_checkpoints(stops, quick, folders):
+    run = create(replace(quick, max_steps=2, save_every="steps", save_steps=1), folders.runs)
+    if stops:
+        run.ask_to_stop(at_once=False)
+    engine.train(run, folders)
+    assert run.status().state == ("stopped" if stops else "finished")
+    assert not run.saving.exists()
+
+
 def test_an_early_stopped_run_that_lost_its_end_does_not_train_on(quick, folders):
     config = replace(quick, epochs=50, eval_every="steps", eval_steps=2, learning_rate=0.5,
                      early_stopping_patience=2, max_grad_norm=0.0)
@@ -172,12 +183,25 @@ def test_a_tracker_that_fails_does_not_end_the_run(quick, folders, monkeypatch):
         def __getattr__(self, event):
             raise ConnectionError("no key")
 
-    monkeypatch.setattr(trackers, "_transformers_own", lambda name: Broken())
+    monkeypatch.setattr(trackers, "_foreign", lambda name, run: Broken())
     run = create(replace(quick, max_steps=2, eval_rows=0, trackers=("wandb",)), folders.runs)
     engine.train(run, folders)
     assert run.status().state == "finished"
     told = run.facts("trackers")["notices"]
     assert len(told) == 1 and told[0].startswith("wandb") and "no key" in told[0]
+
+
+def test_trackers_write_beside_the_run_unless_told_otherwise(quick, folders, monkeypatch):
+    run = create(replace(quick, trackers=("wandb", "mlflow")), folders.runs)
+    for name in trackers._places(run):
+        monkeypatch.setenv(name, "elsewhere")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_PROJECT", "my own")
+    monkeypatch.setattr(trackers, "_foreign", lambda name, run: None)
+    trackers.callbacks(run, run.config())
+    assert os.environ["WANDB_PROJECT"] == "my own"
+    assert os.environ["WANDB_DIR"] == str(run.folder)
+    assert str(folders.home) in os.environ["MLFLOW_TRACKING_URI"]
 
 
 def test_an_unknown_tracker_is_told():

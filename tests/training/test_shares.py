@@ -8,7 +8,7 @@ from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from torch.utils.data import BatchSampler
 
 from core.config import Config
-from core.training.shares import Dealt, blank, even, share
+from core.training.shares import Dealt, WithBlanks, blank, even, measured_at_once, share
 
 COUNTS = [1, 2, 3, 4, 7, 8]
 each_count = pytest.mark.parametrize("processes", COUNTS)
@@ -19,11 +19,15 @@ def rows_of(count: int) -> list[dict[str, list[int]]]:
     return [{"input_ids": [1] * draw.randint(1, 500), "labels": []} for _ in range(count)]
 
 
+def lengths_of(rows: list) -> list[int]:
+    return [len(row["input_ids"]) for row in rows]
+
+
 def passes(rows: list, shares, seed: int, epoch: int = 0) -> list[list[list[int]]]:
     """What each process gets in each pass, the way accelerate hands batches out."""
     hands = []
     for at in range(shares.processes):
-        dealt = Dealt(rows, shares, seed)
+        dealt = Dealt(lengths_of(rows), shares, seed)
         dealt.set_epoch(epoch)
         hands.append(list(BatchSamplerShard(BatchSampler(dealt, shares.rows, drop_last=False),
                                             shares.processes, at)))
@@ -55,7 +59,7 @@ def test_each_step_learns_the_rows_that_one_process_would(processes, count):
 
 def test_no_row_is_dealt_twice():
     shares = share(Config(batch_size=8), 3)
-    order = [row for row in Dealt(rows_of(50), shares, seed=0) if row != 50]
+    order = [row for row in Dealt(lengths_of(rows_of(50)), shares, seed=0) if row != 50]
     assert sorted(order) == list(range(50))
 
 
@@ -69,8 +73,28 @@ def test_processes_have_about_as_many_tokens_each():
 
 @each_count
 def test_held_out_rows_are_evened_out_with_rows_that_teach_nothing(processes):
-    shares = share(Config(batch_size=8), processes)
     rows = rows_of(21)
-    evened = even(rows, shares, 5)
-    assert evened[:21] == rows and len(evened) % (shares.rows * processes) == 0
-    assert all(row == blank(5) and set(row["labels"]) == {-100} for row in evened[21:])
+    evened = even(rows, 8, processes, 5)
+    assert list(evened)[:21] == rows and len(evened) % (8 * processes) == 0
+    assert all(row == blank(5) and set(row["labels"]) == {-100} for row in list(evened)[21:])
+
+
+def test_rows_before_blank_ones_are_read_when_they_are_asked_for():
+    class Rows(list):
+        read = 0
+
+        def __getitem__(self, index):
+            self.read += 1
+            return super().__getitem__(index)
+
+    rows = Rows(rows_of(100))
+    evened = WithBlanks(rows, 2, 5)
+    assert evened[7] == list.__getitem__(rows, 7) and evened[101] == blank(5)
+    assert rows.read == 1
+
+
+def test_what_is_measured_at_once_fits_where_passes_are_learned():
+    assert measured_at_once([2048, 100], 8192, most=256) == 16
+    assert measured_at_once([270] * 9, 8192, most=8) == 8
+    assert measured_at_once([100_000], 1024, most=8) == 1
+    assert measured_at_once([], 1024, most=8) == 8

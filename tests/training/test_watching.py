@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pytest
+import sacrebleu
 import torch
 from transformers import AutoModelForCausalLM
 
 from core.files import read_json_lines
+from core.settings.progress import BEST_BY, OF_ANSWERS
 from core.training import engine, run
 from core.training.adversarial import adversarial
 from core.training.metrics import Reader
 from core.training.overfitting import overfitting
+from core.training.samples import alike
 from ui import run_view
 
 
@@ -48,17 +51,28 @@ def test_held_out_prompts_are_answered_at_each_evaluation(quick, folders):
     steps = sorted({each["step"] for each in told})
     assert steps[0] == 0 and len(steps) == 3 and len(told) == 9
     assert all(each["prompt"] and each["answer"] for each in told)
-    shares = [r for r in work.metrics() if "exact_answers" in r]
-    assert [r["step"] for r in shares] == steps
-    assert run_view.view(work, "", Reader())["samples"][0]["step"] == steps[-1]
+    view = run_view.view(work, "", Reader())
+    assert view["samples"][0]["step"] == steps[-1]
+    for name in OF_ANSWERS.values():
+        assert [step for step, _ in view["series"][name]] == steps
+        assert all(0 <= score <= 1 for _, score in view["series"][name])
 
 
-@pytest.mark.parametrize("stop_on", ["token accuracy", "exact answers"])
+def test_answers_are_measured_by_the_libraries_numbers():
+    scores = alike(["the red fox", "42"], ["a red fox ran", "42"])
+    assert scores["exact_answers"] == 0.5
+    assert scores["token_f1"] == pytest.approx((2 * 2 / 5 + 1) / 2)  # without articles
+    assert scores["rouge_l"] == pytest.approx((2 * 2 / 7 + 1) / 2)
+    theirs = sacrebleu.sentence_chrf("a red fox ran", ["the red fox"]).score
+    assert scores["chrf"] == pytest.approx((theirs / 100 + 1) / 2)
+
+
+@pytest.mark.parametrize("stop_on", ["token accuracy", "exact answers", "ROUGE-L", "chrF"])
 def test_the_best_by_another_number_is_kept(quick, folders, stop_on):
     work = run.create(replace(quick, epochs=4, sample_answers=4, early_stopping_patience=1,
                               stop_on=stop_on, learning_rate=2e-2), folders.runs)
     engine.train(work, folders)
-    name = stop_on.replace(" ", "_")
+    name = BEST_BY[stop_on]
     told = [r for r in work.metrics() if name in r and r["step"] > 0]
     assert work.status().state == "finished" and told
     assert work.effect()[1] in [r["eval_loss"] for r in work.metrics() if "eval_loss" in r]

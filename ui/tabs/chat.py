@@ -1,5 +1,6 @@
 """The Chat tab: talk to a base model, a run or a checkpoint; and teach what was said."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,13 +13,16 @@ from core.chat import conversation as talks
 from core.chat.conversation import Conversation
 from core.data.reading.samples import READERS, list_samples
 from core.errors import UserError
-from core.files import write_json
+from core.files import read_json_lines
 from ui import sampling, talk_view, words
+from ui.files import offer
 from ui.form import Form
+from ui.newest import Calls, newest_only
 from ui.services import Services, friendly
 
 BASE_CHOICE = ("Base model, as it is", "")
 EMPTY = Conversation().to_json()
+WHO = "The base model, or it with the adapter of a run or checkpoint."
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,14 @@ class ChatTab:
         """What follows from a conversation, in the order of `_show`."""
         return [self.talk, self.kept, self.branch, self.export]
 
+    @property
+    def buttons(self) -> list[gr.components.Component]:
+        """What follows from whether an answer is at work, in the order of `_buttons`."""
+        return [self.send, self.stop, self.answer_now, self.ticket]
+
 
 def draw(services: Services) -> ChatTab:
-    who = gr.Dropdown([BASE_CHOICE], value="", label="Talk to", elem_id="chat-who",
-                      info="The base model, or it with the adapter of a run or checkpoint.")
+    who = gr.Dropdown([BASE_CHOICE], value=None, label="Talk to", elem_id="chat-who", info=WHO)
     talk = gr.Chatbot(elem_id="chat", label="Conversation", height=440, editable="all",
                       group_consecutive_messages=False, buttons=["copy", "copy_all"],
                       placeholder="Ask something. The answer comes from the model chosen above.")
@@ -82,18 +90,22 @@ def draw(services: Services) -> ChatTab:
 
 
 def connect(tab: ChatTab, form: Form, services: Services) -> None:
-    def on_send(message: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+    def on_send(message: str, ticket: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+        _require_quiet(ticket)
         conversation = talks.from_json(raw)
         asked = [*conversation.turns, {"role": "user", "content": message}]
         yield from _answer(conversation, asked, message, values, form, services)
 
-    def on_retry(event: gr.RetryData, raw: dict, *values: Any) -> Iterator[list[Any]]:
+    def on_retry(event: gr.RetryData, ticket: str, raw: dict, *values: Any
+                 ) -> Iterator[list[Any]]:
+        _require_quiet(ticket)
         conversation = talks.from_json(raw)
         at = talk_view.turn_of(conversation.turns, _number(event.index))
         asked = conversation.turns[:at + (conversation.turns[at]["role"] == "user")]
         yield from _answer(conversation, asked, None, values, form, services)
 
-    def on_edit(event: gr.EditData, raw: dict, *values: Any) -> Iterator[list[Any]]:
+    def on_edit(event: gr.EditData, ticket: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+        _require_quiet(ticket)
         conversation = talks.from_json(raw)
         turns = conversation.turns
         at = talk_view.turn_of(turns, _number(event.index))
@@ -102,33 +114,47 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
             yield from _answer(conversation, asked, None, values, form, services)
             return
         changed = [*turns[:at], _corrected(turns, at, _number(event.index), str(event.value))]
-        yield [*_show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 6]
+        yield [*_show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 7]
 
-    inputs = [tab.kept, tab.who, *tab.how.widgets, *form.widgets]
-    event = {"outputs": [*tab.shown, tab.message, tab.status, tab.meter, tab.stop, tab.answer_now,
-                         tab.ticket],
-             "show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
-    sent = [tab.send.click(on_send, [tab.message, *inputs], **event),
-            tab.message.submit(on_send, [tab.message, *inputs], **event),
-            tab.talk.retry(on_retry, inputs, **event), tab.talk.edit(on_edit, inputs, **event)]
+    def on_stopped(raw: dict) -> list[Any]:
+        conversation, message = talks.from_json(raw), gr.skip()
+        if conversation.turns and conversation.turns[-1]["role"] == "user":  # nothing was said yet
+            message = conversation.turns[-1]["content"]
+            conversation = conversation.shown_as(conversation.turns[:-1]).tidied()
+        return [*_show(conversation, services), message, words.note("Stopped."), gr.skip(),
+                *_buttons()]
+
+    inputs = [tab.ticket, tab.kept, tab.who, *tab.how.widgets, *form.widgets]
+    outputs = [*tab.shown, tab.message, tab.status, tab.meter, *tab.buttons]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    event = {"outputs": outputs, "concurrency_limit": 4, **quiet}
+    calls = Calls.draw()  # of sending, stopping and clearing the last counts
+    # One event for both ways to send, so that the second is left out while the first is at work.
+    sent = [gr.on([tab.send.click, tab.message.submit],
+                  **newest_only(event | {"fn": friendly(on_send),
+                                         "inputs": [tab.message, *inputs]}, calls)),
+            tab.talk.retry(friendly(on_retry), inputs, **event),
+            tab.talk.edit(friendly(on_edit), inputs, **event)]
     # Shown in a step of its own: what the answer still sends would write over it.
-    tab.stop.click(lambda: None, None, None, cancels=sent, api_visibility="private").then(
-        lambda raw: [_file(talks.from_json(raw), services), words.note("Stopped."),
-                     gr.update(interactive=False), gr.update(visible=False)],
-        tab.kept, [tab.export, tab.status, tab.stop, tab.answer_now], show_progress="hidden",
-        api_visibility="private")
+    tab.stop.click(None, cancels=sent, api_visibility="private").then(**newest_only(
+        {"fn": on_stopped, "inputs": tab.kept, "outputs": outputs, **quiet}, calls))
+    # The bin of gr.Chatbot empties what it shows only; what is kept has to go as well, and at once:
+    # the next message may be sent before the server has answered.
+    gr.on([tab.clear.click, tab.talk.clear], None, None, [tab.talk, tab.kept],
+          js=f"() => [[], {json.dumps(EMPTY)}]", cancels=sent, api_visibility="private").then(
+        **newest_only({"fn": lambda: [*_show(Conversation(), services), gr.skip(), "", "",
+            *_buttons()], "inputs": [], "outputs": outputs, **quiet}, calls))
     tab.answer_now.click(lambda ticket: services.chat.call("tell", ticket=ticket, column=0,
                                                            wish="answer") and None,
                          tab.ticket, None, api_visibility="private")
-    tab.clear.click(lambda: [*_show(Conversation(), services), "", ""], None,
-                    [*tab.shown, tab.status, tab.meter], cancels=sent, api_visibility="private")
     sampling.connect(tab.how, services)
     _connect_care(tab, form, services)
 
 
 def _connect_care(tab: ChatTab, form: Form, services: Services) -> None:
     """Undo, branches, files, and what goes back to data."""
-    def on_undo(event: gr.UndoData, raw: dict) -> list[Any]:
+    def on_undo(event: gr.UndoData, ticket: str, raw: dict) -> list[Any]:
+        _require_quiet(ticket)
         conversation = talks.from_json(raw)
         at = talk_view.turn_of(conversation.turns, _number(event.index))
         if conversation.turns[at]["role"] == "assistant":
@@ -137,35 +163,42 @@ def _connect_care(tab: ChatTab, form: Form, services: Services) -> None:
         shown = conversation.shown_as(conversation.turns[:at])
         return [*_show(shown, services), said]
 
-    def on_branch(number: int, raw: dict) -> list[Any]:
+    def on_branch(number: int, ticket: str, raw: dict) -> list[Any]:
+        _require_quiet(ticket)
         return _show(replace(talks.from_json(raw), at=number), services)
 
-    def on_load(path: str) -> list[Any]:
+    def on_load(path: str, ticket: str) -> list[Any]:
+        _require_quiet(ticket)
         conversation = talks.read(Path(path))
         return [*_show(conversation, services), conversation.system,
                 words.note("The conversation is open; go on where it ended.")]
 
-    def on_teach(raw: dict, name: str, system: str) -> list[Any]:
+    def on_teach(ticket: str, raw: dict, name: str, system: str) -> list[Any]:
+        _require_quiet(ticket)
         path = talks.teach(services.folders.uploads, name, system, talks.from_json(raw).turns)
-        rows = len(path.read_text(encoding="utf-8").splitlines())
+        rows = len(read_json_lines(path))
         return [words.note(f"Saved as row {rows} of the data set '{path.stem}'. Choose it in the "
                            "Data set tab to learn from it."),
                 gr.update(choices=_datasets(services))]
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.talk.undo(on_undo, tab.kept, [*tab.shown, tab.message], **private)
-    tab.branch.input(on_branch, [tab.branch, tab.kept], tab.shown, **private)
-    tab.load.upload(friendly(on_load), tab.load, [*tab.shown, tab.how.system, tab.status],
-                    **private)
-    tab.teach.click(friendly(on_teach), [tab.kept, tab.dataset, tab.how.system],
+    now = [tab.ticket, tab.kept]
+    tab.talk.undo(friendly(on_undo), now, [*tab.shown, tab.message], **private)
+    tab.branch.input(friendly(on_branch), [tab.branch, *now], tab.shown, **private)
+    tab.load.upload(friendly(on_load), [tab.load, tab.ticket],
+                    [*tab.shown, tab.how.system, tab.status], **private)
+    tab.teach.click(friendly(on_teach), [*now, tab.dataset, tab.how.system],
                     [tab.status, form["dataset"]], **private)
 
 
 def refresh(services: Services, chosen: str | None) -> Any:
-    """The runs to talk to, as they are; a choice that is gone falls back to the base model."""
-    choices = [BASE_CHOICE, *sampling.tuned_choices(services)]
-    known = {value for _, value in choices}
-    return gr.update(choices=choices, value=chosen if chosen in known else "")
+    """The runs to talk to, as they are: at first the newest, since that is what a person came to
+    hear; a choice that is gone falls back to the base model."""
+    tuned = sampling.tuned_choices(services)
+    known = [value for _, value in tuned]
+    first = known[0] if chosen is None and known else ""
+    return gr.update(choices=[BASE_CHOICE, *tuned], value=chosen if chosen in known else first,
+                     info=WHO if tuned else sampling.NONE_YET)
 
 
 def _answer(conversation: Conversation, asked: list[dict[str, str]], message: str | None,
@@ -176,10 +209,8 @@ def _answer(conversation: Conversation, asked: list[dict[str, str]], message: st
     how, settings = rest[:10], tuple(rest[10:])
     base = replace(conversation, system=how[-1]).shown_as(asked)
     ticket = secrets.token_hex(8)
-    on, off = gr.update(interactive=True), gr.update(interactive=False)
-    hidden = gr.update(visible=False)
     yield [*_show(base, services, file=False), "" if message is not None else gr.skip(),
-           words.phase({"phase": "Asking the model"}), gr.skip(), on, hidden, ticket]
+           words.phase({"phase": "Asking the model"}), gr.skip(), *_buttons(ticket)]
     try:
         chosen = sampling.read(*how)
         # A retry draws anew, and the same retry draws the same.
@@ -192,7 +223,7 @@ def _answer(conversation: Conversation, asked: list[dict[str, str]], message: st
         thinks = False
         for answer in answers:
             if "phase" in answer:
-                yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 4]
+                yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 5]
                 continue
             one = answer["answers"][0]
             # Sent only where it changes: this runs many times a second.
@@ -203,12 +234,27 @@ def _answer(conversation: Conversation, asked: list[dict[str, str]], message: st
             shown = base.shown_as([*asked, said])
             yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
                    words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
-                   gr.skip(), answer_now, gr.skip()]
-    except UserError as error:
-        yield [*_show(conversation, services), gr.skip() if message is None else message,
-               words.error_note(error), gr.skip(), off, hidden, ""]
-        return
-    yield [*[gr.skip()] * 7, off, hidden, ""]
+                   gr.skip(), gr.skip(), answer_now, gr.skip()]
+    except (UserError, RuntimeError) as error:
+        told = words.error_note(error) if isinstance(error, UserError) else ""
+        yield [*_show(conversation, services), gr.skip() if message is None else message, told,
+               gr.skip(), *_buttons()]
+        if isinstance(error, UserError):
+            return
+        raise  # a bug in the chat process
+    yield [*[gr.skip()] * 7, *_buttons()]
+
+
+def _buttons(ticket: str = "") -> list[Any]:
+    """Values for ChatTab.buttons; an answer is at work while there is a ticket for it."""
+    return [gr.update(interactive=not ticket), gr.update(interactive=bool(ticket)),
+            gr.update(visible=False), ticket]
+
+
+def _require_quiet(ticket: str) -> None:
+    """UserError while an answer is at work: what it still sends would write over what is shown."""
+    if ticket:
+        raise UserError("An answer is at work.", "Stop it, or wait for its end.")
 
 
 def _show(conversation: Conversation, services: Services, file: bool = True,
@@ -222,9 +268,8 @@ def _show(conversation: Conversation, services: Services, file: bool = True,
 
 
 def _file(conversation: Conversation, services: Services) -> str:
-    path = services.folders.temporary / "conversation.json"
-    write_json(path, conversation.to_json())
-    return str(path)
+    text = json.dumps(conversation.to_json(), indent=1, ensure_ascii=False)
+    return offer(services.folders.temporary, "conversation.json", text)
 
 
 def _branch_words(branch: list[dict[str, str]], number: int) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from core.chat import votes
 from core.chat.report import Report, mean_scores, to_html, to_markdown
 from core.errors import UserError
-from core.files import write_whole
-from ui import sampling, talk_view, words
+from ui import language, sampling, talk_view, words
+from ui.files import offer
 from ui.form import Form
 from ui.services import Services
 
@@ -57,11 +58,12 @@ def connect(many: Many, inputs: list[gr.components.Component], form: Form, servi
                  ) -> Iterator[list[Any]]:
         off, skip = gr.update(interactive=False), gr.skip()
         try:
-            models = checked(models)
+            models, name = checked(models), sampling.short_name(services)
             rows = held_out(models, int(count)) if source == HELD_OUT else _typed(text)
             how, settings = values[:10], tuple(values[10:])
             chosen = sampling.read(*how)
             done: list[dict[str, Any]] = []
+            left_out: list[str] = []
             yield [words.phase({"phase": "Asking all"}), "", gr.update(interactive=True), off, off]
             for answer in services.chat.stream(
                     "answer_many", settings=form.raw(settings), runs=models, rows=rows,
@@ -69,15 +71,21 @@ def connect(many: Many, inputs: list[gr.components.Component], form: Form, servi
                     gpu_is_taken=sampling.gpu_is_taken(services)):
                 if "phase" in answer:
                     yield [words.phase(answer), *[skip] * 4]
+                elif "left_out" in answer:
+                    left_out.append(answer["left_out"])
+                    yield [_progress(answer), *[skip] * 4]
                 elif "row" in answer:
                     done.append(answer["row"])
-                    files = write_reports([name_of(m) for m in models], done,
-                                          chosen | {"system prompt": how[-1]}, services)
-                    table = talk_view.table([name_of(m) for m in models], done)
-                    yield [_progress(done, rows), table, skip, *files]
-            yield [_summary(models, done), skip, off, skip, skip]
-        except UserError as error:
-            yield [words.error_note(error), skip, off, skip, skip]
+                    files = write_reports(models, done, chosen | {"system prompt": how[-1]},
+                                          services)
+                    table = talk_view.table([name(m) for m in models], done)
+                    yield [_progress(answer), table, skip, *files]
+            yield [_summary([name(m) for m in models], done, left_out), skip, off, skip, skip]
+        except (UserError, RuntimeError) as error:
+            told = words.error_note(error) if isinstance(error, UserError) else ""
+            yield [told, skip, off, skip, skip]
+            if not isinstance(error, UserError):
+                raise  # a bug in the chat process
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     many.source.change(lambda source: [gr.update(visible=source == TYPED),
@@ -86,9 +94,10 @@ def connect(many: Many, inputs: list[gr.components.Component], form: Form, servi
     started = many.start.click(on_start, [many.source, many.prompts, many.count, *inputs],
                                [many.status, many.table, many.stop, *many.reports],
                                concurrency_limit=4, **private)
-    many.stop.click(lambda: [words.note("Stopped. What was answered stays in the table."),
-                             gr.update(interactive=False)],
-                    None, [many.status, many.stop], cancels=[started], **private)
+    # Shown in a step of its own: what the answers still send would write over it.
+    many.stop.click(lambda: None, None, None, cancels=[started], api_visibility="private").then(
+        lambda: [words.note("Stopped. What was answered stays in the table."),
+                 gr.update(interactive=False)], None, [many.status, many.stop], **private)
 
 
 def checked(models: list[str] | None) -> list[str]:
@@ -102,15 +111,27 @@ def checked(models: list[str] | None) -> list[str]:
 
 def write_reports(models: list[str], rows: list[dict[str, Any]], settings: dict[str, Any],
                   services: Services) -> list[Any]:
-    """Both files, for the two buttons."""
-    report = Report(models, rows, settings)
+    """Both files, for the two buttons, with all blind votes so far where two were compared."""
+    pair = tuple(sorted(models))
+    counted = votes.count(services.folders.home, pair) if len(pair) == 2 else None
+    voted = counted is not None and counted.first + counted.second + counted.ties > 0
+    report = Report([name_of(m) for m in models], rows, settings,
+                    vote_words([name_of(m) for m in pair], counted) if voted else "")
     values = []
-    for name, text in (("comparison.html", to_html(report)), ("comparison.md",
-                                                              to_markdown(report))):
-        path = services.folders.temporary / name
-        write_whole(path, text)
-        values.append(gr.update(value=str(path), interactive=True))
+    for name, text in (("comparison.html", language.bilingual(to_html(report), services.folders)),
+                       ("comparison.md", to_markdown(report))):
+        path = offer(services.folders.temporary, name, text)
+        values.append(gr.update(value=path, interactive=True))
     return values
+
+
+def vote_words(names: list[str], count: votes.Count) -> str:
+    """`count` in words; `names` are those of its two models."""
+    first, second = names
+    lead = ("That is more than chance." if count.is_sure
+            else "That may still be chance; vote on more prompts.")
+    return (f"{first}: {count.first} · {second}: {count.second} · ties: {count.ties}. {second} is "
+            f"preferred in {count.share:.0%} ({count.low:.0%} to {count.high:.0%}). {lead}")
 
 
 def _typed(text: str) -> list[dict[str, str]]:
@@ -122,19 +143,21 @@ def _typed(text: str) -> list[dict[str, str]]:
 
 
 def name_of(model: str) -> str:
-    """A model as the page calls it."""
+    """A model as a report calls it, so that anybody finds the run again."""
     return model.replace("/checkpoint-", " · step ") or "Base model"
 
 
-def _progress(done: list[dict[str, Any]], rows: list[dict[str, str]]) -> str:
-    return words.phase({"phase": f"Answered {len(done)} of {len(rows)}",
-                        "share": len(done) / len(rows)})
+def _progress(answer: dict[str, Any]) -> str:
+    return words.phase({"phase": f"Answered {answer['at']} of {answer['of']}",
+                        "share": answer["at"] / answer["of"]})
 
 
-def _summary(models: list[str], done: list[dict[str, Any]]) -> str:
+def _summary(names: list[str], done: list[dict[str, Any]], left_out: list[str]) -> str:
     means = mean_scores(done)
     said = f"{len(done)} prompts answered."
+    if left_out:
+        said += f" {len(left_out)} couldn't be asked, the first of them because: {left_out[0]}"
     if means:
         said += " Log-probability of the data's answers, a token: " + ", ".join(
-            f"{name_of(m)} {mean:.3f}" for m, mean in zip(models, means, strict=True)) + "."
+            f"{name} {mean:.3f}" for name, mean in zip(names, means, strict=True)) + "."
     return words.note(said)

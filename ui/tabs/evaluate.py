@@ -1,23 +1,24 @@
 """The Evaluate tab: the base model and tuned ones on the same held-out rows, in numbers."""
 
 import json
-import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from core.config import Config
 from core.errors import UserError
-from core.evaluation import report, saved
-from core.evaluation.data_size import part_configs, quick_config
-from core.files import write_whole
+from core.evaluation import comparison, report, saved
+from core.evaluation.data_size import part_configs
+from core.training.names import name_of
 from core.training.run import Run, find_run
-from ui import evaluation_view, sampling, words
+from ui import evaluation_view, language, sampling, words
+from ui.files import offer
 from ui.form import Form
 from ui.services import Services, friendly
+
+RUNS = "Each is set beside the base model, on the same rows."
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,29 @@ class EvaluateTab:
     asked: dict[str, gr.components.Component]
     start: gr.Button
     stop: gr.Button
+    kept: gr.Row
     past: gr.Dropdown
     exports: dict[str, gr.DownloadButton]
     status: gr.HTML
     view: gr.HTML
     merge: Merge
     sizes: gr.Button
-    quick: gr.Button
 
     @property
     def chosen(self) -> list[gr.components.Component]:
         return [self.runs, self.past]
+
+    @property
+    def drawn(self) -> list[Any]:
+        """What `refresh` gives values for."""
+        return [*self.chosen, self.start, self.kept]
 
 
 def draw(services: Services) -> EvaluateTab:
     with gr.Row():
         runs = gr.Dropdown([], label="Runs and checkpoints", multiselect=True, scale=4,
                            elem_id="evaluate-runs", min_width=300,
-                           info="Each is set beside the base model, on the same rows.")
+                           info=RUNS)
         rows = gr.Textbox("200", label="Rows", elem_id="evaluate-rows", min_width=140, scale=1,
                           info="Held-out rows to judge on.")
         written = gr.Textbox("20", label="Written answers", elem_id="evaluate-written", scale=1,
@@ -64,7 +70,7 @@ def draw(services: Services) -> EvaluateTab:
     status = gr.HTML(elem_id="evaluate-status", apply_default_css=False)
     merge, sizes = _merge(), _sizes()
     script = (services.folders.assets / "evaluation_view.js").read_text(encoding="utf-8")
-    with gr.Row(elem_classes="td-presets"):
+    with gr.Row(elem_classes="td-presets", visible=False) as kept:
         past = gr.Dropdown([], label="Evaluation", elem_id="evaluate-past", min_width=260, scale=3,
                            info="Kept in the folders of the runs that it judges.")
         exports = {name: gr.DownloadButton(label, elem_id=f"evaluate-{name}", min_width=110,
@@ -74,18 +80,16 @@ def draw(services: Services) -> EvaluateTab:
     view = gr.HTML({"evaluation": "", "turn": 0}, html_template="", js_on_load=script,
                    server_functions=[evaluation_view.reader(services)], apply_default_css=False,
                    elem_id="evaluation-view")
-    return EvaluateTab(runs, asked, start, stop, past, exports, status, view, merge, *sizes)
+    return EvaluateTab(runs, asked, start, stop, kept, past, exports, status, view, merge, sizes)
 
 
-def _sizes() -> tuple[gr.Button, gr.Button]:
+def _sizes() -> gr.Button:
     with gr.Accordion("Would more rows help?", open=False):
         gr.HTML(words.line(
             "Four runs with the settings of the tabs, on an eighth, a quarter, a half and all "
-            "training rows, show it when they are evaluated together. A quick test learns a tenth "
-            "once: it shows whether all works before the long run."), apply_default_css=False)
+            "training rows, show it when they are evaluated together."), apply_default_css=False)
         with gr.Row(elem_classes="td-actions"):
-            return (gr.Button("Queue the four runs", elem_id="sizes", min_width=180, scale=0),
-                    gr.Button("Quick test", elem_id="quick", min_width=130, scale=0))
+            return gr.Button("Queue the four runs", elem_id="sizes", min_width=180, scale=0)
 
 
 def _merge() -> Merge:
@@ -119,6 +123,9 @@ def _more() -> dict[str, gr.components.Component]:
                                   info="A regular expression that written answers should match."),
             "max_new_tokens": gr.Textbox("64", label="Longest answer", elem_id="evaluate-longest",
                                          info="Tokens that a written answer may have."),
+            "public_tasks": gr.Textbox("", label="Public tasks", elem_id="evaluate-public",
+                                       info="Names with commas, such as arc_easy. Needs "
+                                            "lm-evaluation-harness: pip install lm-eval."),
             "judge_address": gr.Textbox("", label="Judge's address", elem_id="evaluate-judge",
                                         info="Of an OpenAI-compatible server; it gets the rows and "
                                              "answers. Its key: TUNEDESK_JUDGE_KEY."),
@@ -147,7 +154,7 @@ def connect(tab: EvaluateTab, form: Form, services: Services) -> None:
         return words.line("Stops after the rows at hand.")
 
     def on_evaluated(event: gr.EventData) -> list[Any]:
-        return [_choices(services, event.evaluation), words.line("")]
+        return [*_past(services, event.evaluation), words.line("")]
 
     def on_worked(event: gr.EventData) -> Any:
         return gr.update(interactive=event.working)
@@ -158,58 +165,49 @@ def connect(tab: EvaluateTab, form: Form, services: Services) -> None:
 
     def on_sizes(*values: Any) -> str:
         return _queued([services.start(config.to_dict()) for config in
-                        part_configs(*_with_rows(form.raw(values), services))])
-
-    def on_quick(*values: Any) -> str:
-        config = quick_config(*_with_rows(form.raw(values), services))
-        return _queued([services.start(config.to_dict())])
+                        part_configs(*services.with_rows(form.raw(values)))])
 
     def on_merge(runs: list[str] | None, weights: str, way: str) -> list[Any]:
         made = services.examiner.call("merge", runs=runs or [], weights=_numbers(weights), way=way)
-        return [words.note(f"Merged into the run '{made}'. Evaluate it beside its parts."),
+        name = name_of(find_run(services.folders.runs, made))
+        return [words.note(f"Merged into the run '{name}'. Evaluate it beside its parts."),
                 refresh(services, [*(runs or []), made], None)[0]]
 
     tab.merge.button.click(friendly(on_merge), [tab.runs, tab.merge.weights, tab.merge.way],
                            [tab.status, tab.runs], api_visibility="private")
-    for button, function in ((tab.sizes, on_sizes), (tab.quick, on_quick)):
-        button.click(friendly(function), form.widgets, tab.status, api_visibility="private")
+    tab.sizes.click(friendly(on_sizes), form.widgets, tab.status, api_visibility="private")
     tab.start.click(friendly(on_evaluate), [tab.runs, *tab.asked.values()], [tab.status, tab.view],
                     api_visibility="private", show_progress="hidden")
     tab.stop.click(friendly(on_stop), None, tab.status, api_visibility="private")
     tab.view.worked(on_worked, None, tab.stop, api_visibility="private", show_progress="hidden")
-    tab.view.evaluated(friendly(on_evaluated), None, [tab.past, tab.status],
+    tab.view.evaluated(friendly(on_evaluated), None, [tab.past, tab.kept, tab.status],
                        api_visibility="private", show_progress="hidden")
     tab.past.change(friendly(on_chosen), tab.past, [tab.view, *tab.exports.values()],
                     api_visibility="private", show_progress="hidden")
 
 
 def refresh(services: Services, runs: list[str] | None, past: str | None) -> list[Any]:
-    """Values for [runs, past]: what can be judged, and what was. At first the newest of each."""
-    choices = [choice for label, run_id in sampling.tuned_choices(services)
-               for choice in _with_checkpoints(label, run_id, services)]
+    """Values for EvaluateTab.drawn: what can be judged, and what was; at first the newest."""
+    choices = [(label, value.replace("/", "@"))
+               for label, value in sampling.tuned_choices(services)]
     known = [value for _, value in choices]
     chosen = [run for run in runs or [] if run in known] or known[:1]
-    return [gr.update(choices=choices, value=chosen), _choices(services, past)]
+    shown, kept = _past(services, past)
+    return [gr.update(choices=choices, value=chosen, info=RUNS if known else sampling.NONE_YET),
+            shown, gr.update(interactive=bool(known)), kept]
 
 
-def _with_checkpoints(label: str, run_id: str, services: Services) -> list[tuple[str, str]]:
-    folders = find_run(services.folders.runs, run_id).checkpoints.glob("checkpoint-*")
-    steps = sorted(int(match.group(1)) for folder in folders
-                   if (folder / "adapter_config.json").is_file()
-                   and (match := re.fullmatch(r"checkpoint-(\d+)", folder.name)))
-    return [(label, run_id), *((f"{run_id} · step {step}", f"{run_id}@checkpoint-{step}")
-                               for step in steps)]
-
-
-def _choices(services: Services, wanted: str | None) -> Any:
-    """Past evaluations, the newest first, by when they were made and what they judge."""
+def _past(services: Services, wanted: str | None) -> list[Any]:
+    """Values for [past, kept]: evaluations, the newest first, by when they were made and what they
+    judge; nothing where there is none."""
     paths = saved.list_all(services.folders)
-    choices = [(f"{found['id']} · {len(found['rows'])} rows · "
+    choices = [(f"{words.when(found['created'])} · {len(found['rows'])} rows · "
                 f"{', '.join(model['title'] for model in found['models'][1:])}", name)
                for name, path in paths.items() if (found := saved.read(path))]
     known = [value for _, value in choices]
-    return gr.update(choices=choices,
-                     value=wanted if wanted in known else known[0] if known else None)
+    return [gr.update(choices=choices,
+                      value=wanted if wanted in known else known[0] if known else None),
+            gr.update(visible=bool(known))]
 
 
 def _file(kind: str, chosen: str | None, services: Services) -> Any:
@@ -217,25 +215,27 @@ def _file(kind: str, chosen: str | None, services: Services) -> Any:
     if not chosen:
         return gr.update(value=None)
     evaluation = saved.find(chosen, services.folders)
-    run = find_run(services.folders.runs, evaluation["models"][-1]["run"])
     text = {"csv": lambda: saved.to_csv(evaluation),
             "json": lambda: json.dumps(evaluation, indent=1, ensure_ascii=False),
-            "html": lambda: report.html_page(run, evaluation),
-            "md": lambda: report.markdown(run, evaluation)}[kind]()
-    path = Path(services.folders.temporary) / f"evaluation-{chosen}.{kind}"
-    write_whole(path, text)
-    return gr.update(value=str(path))
+            "html": lambda: language.bilingual(
+                _report(evaluation, services, report.html_page, comparison.html_page),
+                services.folders),
+            "md": lambda: _report(evaluation, services, report.markdown, comparison.markdown),
+            }[kind]()
+    return gr.update(value=offer(services.folders.temporary, f"evaluation-{chosen}.{kind}", text))
 
 
-def _with_rows(raw: dict[str, Any], services: Services) -> tuple[Config, int]:
-    """Settings, and how many rows they would learn."""
-    config = Config.parse(raw)
-    return config, services.desk.call("preview", settings=config.to_dict())["total"]
+def _report(evaluation: dict[str, Any], services: Services, of_one: Callable[..., str],
+            of_several: Callable[..., str]) -> str:
+    runs = saved.known_runs(evaluation, services.folders)
+    if not runs:
+        raise UserError("The runs of this evaluation were deleted.", "Evaluate others.")
+    return of_several(runs, evaluation) if len(runs) > 1 else of_one(runs[0], evaluation)
 
 
 def _queued(runs: list[Run]) -> str:
     return words.note("In the line of runs: " + ", ".join(
-        f"'{run.id}' on {run.config().train_rows:,} rows" for run in runs) + ".")
+        f"'{name_of(run)}' on {run.config().train_rows:,} rows" for run in runs) + ".")
 
 
 def _numbers(text: str) -> list[float]:

@@ -9,6 +9,7 @@ import gradio as gr
 from core.config import Config
 from core.errors import UserError
 from core.training import archive, incoming, line, trash
+from core.training.names import name_of
 from core.training.run import Run, find_run
 from ui import runs_view, words
 from ui.form import Form
@@ -73,9 +74,10 @@ def connect(tab: RunsTab, form: Form, services: Services, to_watch: dict[str, An
 
     def on_edit(event: gr.EventData, shown: dict[str, Any]) -> list[Any]:
         line.hold(runs, event.run_id, True)
-        said = (f"'{event.run_id}' is held, and its settings are in the tabs. Change them there, "
+        run = find_run(runs, event.run_id)
+        said = (f"'{name_of(run)}' is held, and its settings are in the tabs. Change them there, "
                 "then save them into it here, and release it.")
-        return [*form.show(find_run(runs, event.run_id).config().to_dict()), event.run_id,
+        return [*form.show(run.config().to_dict()), event.run_id,
                 after(shown, said)]
 
     def on_save_edited(run_id: str, shown: dict[str, Any], *values: Any) -> list[Any]:
@@ -83,14 +85,16 @@ def connect(tab: RunsTab, form: Form, services: Services, to_watch: dict[str, An
         services.desk.call("check", settings=config.to_dict())
         line.edit(runs, run_id, config)
         line.hold(runs, run_id, False)
-        return ["", after(shown, f"'{run_id}' waits with the new settings.")]
+        name = name_of(find_run(runs, run_id))
+        return ["", after(shown, f"'{name}' waits with the new settings.")]
 
     def on_grid(rates: str, ranks: str, shown: dict[str, Any], *values: Any) -> dict[str, Any]:
         made = services.start_grid(form.raw(values), {"learning_rate": rates, "lora_r": ranks})
         return after(shown, f"{len(made)} runs wait in line.")
 
     def on_upload(path: str, shown: dict[str, Any]) -> dict[str, Any]:
-        return after(shown, f"Taken in as '{incoming.import_run(path, services.folders).id}'.")
+        run = incoming.import_run(path, services.folders)
+        return after(shown, f"Taken in as '{name_of(run)}'.")
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     tab.view.watch(_with_event(to_watch["fn"]), None, to_watch["outputs"], **quiet)
@@ -122,7 +126,7 @@ def _delete(services: Services, asked: dict[str, Any]) -> str:
 
 
 def _restore(services: Services, asked: dict[str, Any]) -> str:
-    names = [trash.restore(run_id, services.folders).id for run_id in asked["run_ids"]]
+    names = [name_of(trash.restore(run_id, services.folders)) for run_id in asked["run_ids"]]
     return f"Restored: {', '.join(names)}."
 
 
@@ -139,18 +143,19 @@ def _describe(services: Services, asked: dict[str, Any]) -> str:
 
 
 def _duplicate(services: Services, asked: dict[str, Any]) -> str:
-    run = find_run(services.folders.runs, asked["run_id"])
-    return f"'{services.start(run.config().to_dict()).id}' waits in line with the same settings."
+    config = find_run(services.folders.runs, asked["run_id"]).config()
+    name = name_of(services.start(config.to_dict()))
+    return f"'{name}' waits in line with the same settings."
 
 
 def _resume(services: Services, asked: dict[str, Any]) -> str:
     services.queue.resume(asked["run_id"])
-    return f"'{asked['run_id']}' waits to be resumed."
+    return f"'{_name(services, asked)}' waits to be resumed."
 
 
 def _stop(services: Services, asked: dict[str, Any]) -> str:
     services.queue.stop(asked["run_id"], at_once=bool(asked["at_once"]))
-    return f"'{asked['run_id']}' stops."
+    return f"'{_name(services, asked)}' stops."
 
 
 def _move(services: Services, asked: dict[str, Any]) -> str:
@@ -160,7 +165,7 @@ def _move(services: Services, asked: dict[str, Any]) -> str:
 
 def _hold(services: Services, asked: dict[str, Any]) -> str:
     line.hold(services.folders.runs, asked["run_id"], bool(asked["held"]))
-    return f"'{asked['run_id']}' {'is held' if asked['held'] else 'may start'}."
+    return f"'{_name(services, asked)}' {'is held' if asked['held'] else 'may start'}."
 
 
 def _open(services: Services, asked: dict[str, Any]) -> str:
@@ -171,7 +176,12 @@ def _open(services: Services, asked: dict[str, Any]) -> str:
 def _import(services: Services, asked: dict[str, Any]) -> str:
     if not str(asked["source"]).strip():
         raise UserError("No path was typed.", "Type the path of a run's folder or zip file.")
-    return f"Taken in as '{incoming.import_run(asked['source'], services.folders).id}'."
+    run = incoming.import_run(asked["source"], services.folders)
+    return f"Taken in as '{name_of(run)}'."
+
+
+def _name(services: Services, asked: dict[str, Any]) -> str:
+    return name_of(find_run(services.folders.runs, asked["run_id"]))
 
 
 ACTS: dict[str, Callable[[Services, dict[str, Any]], str]] = {

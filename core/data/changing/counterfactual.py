@@ -16,13 +16,16 @@ HAN = re.compile(r"[\u3400-\u9fff]")
 @dataclass(frozen=True)
 class Groups:
     """One kind of group in one language: words that are exchanged, people for the templates, and
-    neutral sentences in which they may stand."""
+    neutral sentences in which they may stand. `mood` asks how a sentence sounds, `moods` are the
+    two answers; a person's own list may leave them out."""
 
     language: str
     kind: str
     pairs: list[tuple[str, str]]
     people: list[tuple[str, str]]
     templates: list[str]
+    mood: str = ""
+    moods: tuple[str, ...] = ()
 
 
 def load_groups(kind: str, folders: Folders) -> list[Groups]:
@@ -38,11 +41,20 @@ def load_groups(kind: str, folders: Folders) -> list[Groups]:
 def _read(path: Path) -> list[Groups]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        mood, moods = _mood(raw.get("sentiment"))
         return [Groups(raw["language"], kind, _pairs(about["swap"]), _pairs(about["people"]),
-                       list(raw["templates"])) for kind, about in raw["groups"].items()]
+                       list(raw["templates"]), mood, moods)
+                for kind, about in raw["groups"].items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"The word list {path.name} can't be read: {error!r}.",
                         "Mend it, or delete it to get the shipped one.") from error
+
+
+def _mood(about: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]:
+    if not about:
+        return "", ()
+    first, second = about["answers"]
+    return str(about["question"]), (str(first), str(second))
 
 
 def _pairs(raw: list[list[str]]) -> list[tuple[str, str]]:

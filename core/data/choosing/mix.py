@@ -43,6 +43,18 @@ def parts(text: str) -> list[Part]:
     return found
 
 
+def renamed(text: str, rename: Callable[[str], str]) -> str:
+    """The same lines with other names of their data sets; each part keeps its own name."""
+    lines = []
+    for line in text.splitlines():
+        for part in parts(line):
+            anew = rename(part.dataset)
+            if anew != part.dataset:
+                line = f"{part.name} = {anew} * {part.weight!r}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def _weight(text: str, line: str) -> float:
     try:
         weight = float(text)

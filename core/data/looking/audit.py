@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from core.config import Config
@@ -14,6 +14,8 @@ MOST_ROWS = 100      # of a finding that can be clicked through
 ROUND_TO = 64        # tokens; a max length that is proposed
 LONGEST_PROPOSED = 8192
 FEW_ROWS = 50
+AGAINST_HEART = ("More dropout, weight decay and noise",
+                 {"lora_dropout": 0.1, "weight_decay": 0.01, "neftune_noise_alpha": 5.0})
 TOO_LONG = next(f.metadata["choices"] for f in fields(Config) if f.name == "too_long")
 REPEATED = 0.01      # share of rows from which repetition is worth a warning
 UNEVEN = 5           # times as many rows of the commonest label as of the rarest
@@ -44,7 +46,18 @@ def audit(found: Survey, config: Config, template: str = "") -> list[Finding]:
               *_languages(found), *_labels(train), *_contradictions(train), *_few(train, config)]
     if found.finished:
         checks += [*_repeated(found, config), *_leaked(found, config)]
+    checks = [_of_those_looked_at(finding, found) for finding in checks]
     return sorted(checks, key=lambda finding: (RED, AMBER, GREEN).index(finding.level))
+
+
+def _of_those_looked_at(finding: Finding, found: Survey) -> Finding:
+    """What was not found in a sample may be in the rest; what was found tells its rows itself."""
+    seen, rows = (sum(getattr(facts, name) for facts in found.parts.values())
+                  for name in ("total", "rows"))
+    if finding.level != GREEN or seen == rows:
+        return finding
+    told = f"Looked at: {seen:,} of {rows:,} rows."
+    return replace(finding, words=" ".join((finding.words, told)))
 
 
 def reds(findings: Iterable[Finding]) -> list[Finding]:
@@ -203,9 +216,12 @@ def _contradictions(train: Facts) -> list[Finding]:
 def _few(train: Facts, config: Config) -> list[Finding]:
     if train.total >= FEW_ROWS:
         return []
-    fixes = () if config.augment_copies else (("Add changed copies", {"augment_copies": 2}),)
+    copies = () if config.augment_copies else (("Add changed copies", {"augment_copies": 2}),)
+    early = (("Stop early", {"early_stopping_patience": 3, "eval_every": "epoch"}),
+             ) if config.eval_rows or config.eval_share else ()
     return [Finding("Amount", AMBER, f"{train.total:,} rows are few: the model may learn them by "
-                    "heart. 50 or more work better; look at the held-out loss.", (), fixes)]
+                    "heart. 50 or more work better; look at the held-out loss.", (),
+                    (*copies, AGAINST_HEART, *early, ("One epoch", {"epochs": 1.0})))]
 
 
 def _repeated(found: Survey, config: Config) -> list[Finding]:

@@ -33,10 +33,12 @@ MARKS = re.compile(r"<\|(?:im_start|im_end|user|assistant|system|eot_id|start_he
 
 @dataclass
 class Facts:
-    """One entry a row, in the order of the rows, of `total` that are looked at. Tokens are counted
-    before anything is cut off; `asked` is a key of the question, `said` a short answer."""
+    """One entry a row, in the order of the rows, of `total` that are looked at; the part has `rows`
+    of them. Tokens are counted before anything is cut off; `asked` is a key of the question, `said`
+    a short answer."""
 
     total: int
+    rows: int
     tokens: list[int] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)  # tokens within the max length
     learned: list[int] = field(default_factory=list)
@@ -81,7 +83,7 @@ def survey(opened: Opened, config: Config, tokenizer: Any) -> Iterator[Survey]:
     """Yields the same growing Survey now and then, and once more when it is finished."""
     rows = {part: r for part, r in zip(PARTS, (opened.train, opened.held_out), strict=True)
             if r is not None}
-    found = Survey({part: Facts(min(len(r), MOST_ROWS)) for part, r in rows.items()},
+    found = Survey({part: Facts(min(len(r), MOST_ROWS), len(r)) for part, r in rows.items()},
                    config.max_length, config.too_long == "drop")
     looker = Looker(opened, config, tokenizer)
     told = time.monotonic()

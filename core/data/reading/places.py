@@ -1,6 +1,7 @@
 """Which files on this computer a data set's name means."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from core.data.reading.samples import PACKED, READERS, kind_of
@@ -12,6 +13,7 @@ ALTERNATIVES = "Choose a sample, upload a file, or give the path of one on this 
 HELD_OUT_NAMES = ("test", "eval", "validation", "valid", "dev")
 # What looks like files there isn't: reading may never end.
 NO_FILES = (Path("/proc"), Path("/sys"), Path("/dev"))
+IN_MEMORY = Path("/dev/shm")  # an ordinary folder, whatever its place
 
 
 def find_files(dataset: str, split: str, folders: Folders) -> list[Path]:
@@ -29,6 +31,15 @@ def find_files(dataset: str, split: str, folders: Folders) -> list[Path]:
             f"These files are of different kinds: {', '.join(path.name for path in files[:20])}.",
             "Put files of one kind in a folder, or choose one file.")
     return files
+
+
+def renamed(dataset: str, rename: Callable[[str], str]) -> str:
+    """The name of a data set with each place in it named anew; as it was where none changes."""
+    if SEPARATOR not in dataset or _expanded(dataset):
+        return rename(dataset)
+    names = [name.strip() for name in dataset.split(SEPARATOR) if name.strip()]
+    anew = [rename(name) for name in names]
+    return dataset if anew == names else f"{SEPARATOR} ".join(anew)
 
 
 def _is_path(dataset: str) -> bool:
@@ -71,7 +82,7 @@ def _expanded(name: str) -> Path | None:
         real = place.resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL in it, no such user's home
         return None
-    if any(real.is_relative_to(odd) for odd in NO_FILES):
+    if any(real.is_relative_to(odd) for odd in NO_FILES) and not real.is_relative_to(IN_MEMORY):
         raise UserError(f"'{name}' is no file with data.", ALTERNATIVES)
     return place if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else None
 

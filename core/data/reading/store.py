@@ -1,5 +1,6 @@
 """What was read once, kept in folders that are whole or absent, within a bound of bytes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -31,8 +32,15 @@ def kept(folders: Folders, room: str, key: str, make: Callable[[Path], None]) ->
                     _tidy(folders.home / "cache", keep=done)
         finally:
             lock.unlink(missing_ok=True)
-    os.utime(done)
+    with contextlib.suppress(OSError):  # a disk that can't be written can still be read
+        os.utime(done)
     return done
+
+
+def already_kept(folders: Folders, room: str, key: str) -> Path | None:
+    """The folder `key` of the cache's `room` where it was made before."""
+    done = folders.home / "cache" / room / key
+    return done if done.is_dir() else None
 
 
 def key_of(*parts: object) -> str:

@@ -48,9 +48,16 @@ def _behind_opening(laid: Laid, start: int, stop: int) -> Laid:
 def _windows(laid: Laid, max_length: int) -> list[Laid]:
     """Pieces that together learn all that the row would have. Each begins with the last token of
     the piece before, which predicts what follows; pieces that teach nothing are left out."""
-    pieces = [slice_of(laid, 0, max_length)]
-    stop = max_length
-    while stop < len(laid.ids):
-        start, stop = stop - 1, stop - 1 + max_length - laid.opening
-        pieces.append(_behind_opening(laid, start, min(stop, len(laid.ids))))
+    (_, stop), *others = regions(len(laid.ids), laid.opening, max_length)
+    pieces = [slice_of(laid, 0, stop)]
+    pieces += [_behind_opening(laid, start - 1, stop) for start, stop in others]
     return [piece for piece in pieces if piece.runs]
+
+
+def regions(length: int, opening: int, max_length: int) -> list[tuple[int, int]]:
+    """Where a row is split: the positions (start, stop) that each piece has to itself, beside the
+    opening and the one token before them that all pieces but the first begin with."""
+    found = [(0, min(max_length, length))]
+    while (start := found[-1][1]) < length:
+        found.append((start, min(start - 1 + max_length - opening, length)))
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from core.data.messages.layouts import Message
-from core.data.tokens import tools
+from core.data.tokens import bounds, tools
 from core.data.tokens.plain import PLAIN_TEMPLATE
 from core.errors import UserError
 
@@ -183,6 +183,7 @@ def _render(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
 
 
 def _apply(messages: list[Message], tokenizer: Any, for_answer: bool) -> str:
+    bounds.require()
     offered, said = tools.apart(messages)
     return tokenizer.apply_chat_template(
         said, tokenize=False, add_generation_prompt=for_answer, tools=offered,

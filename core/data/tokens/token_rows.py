@@ -57,6 +57,12 @@ class TrainingRows:
         example = self.examples[index]
         return {"input_ids": example.ids, "labels": example.labels}
 
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each row, without reading it where they are known."""
+        known = getattr(self.examples, "lengths", None)
+        return [len(e.ids) for e in self.examples] if known is None else known.tolist()
+
     def __iter__(self) -> Iterator[dict[str, numpy.ndarray]]:
         return (self[index] for index in range(len(self)))
 

@@ -133,7 +133,8 @@ def shortened(messages: list[Message], marks: Marks, loss_on: str, max_length: i
 def _without_end(text: str, tokens: int, tokenizer: Any) -> str:
     """The text less at least one and about so many tokens."""
     if not tokenizer.is_fast:
-        return text[: len(text) * max(0, 1 - tokens / len(_ids(text, tokenizer)))]
+        share = 1 - tokens / max(1, len(_ids(text, tokenizer)))
+        return text[: int(len(text) * max(0.0, share))]
     starts = [start for start, _ in tokenizer(text, add_special_tokens=False,
                                               return_offsets_mapping=True)["offset_mapping"]]
     kept = text[: starts[-tokens]].rstrip() if tokens < len(starts) else ""
