@@ -22,10 +22,10 @@ from core.files import default_folders
 from core.model.catalog import load_catalog
 
 PROMPT, NEW, PLAIN_NEW = 256, 256, 48
+PARTS = "gate_up", "down", "qkv", "o"
 GREEDY = Sampling(temperature=0, max_new_tokens=NEW)
-CANDIDATES = {"dense": [(2, 2048, 4), (1, 2048, 4), (8, 512, 4), (1, 4096, 4)],
-              "packed": [(1, 256, 1), (2, 256, 1), (1, 512, 1), (2, 512, 2), (1, 512, 2),
-                         (4, 256, 2), (2, 128, 1), (4, 128, 1), (1, 1024, 4)]}
+CANDIDATES = {"dense": [(1, 2048, 4), (2, 2048, 4), (8, 512, 4), (1, 4096, 4)],
+              "packed": [(8, 4), (4, 4), (16, 4), (8, 2), (4, 2), (8, 8), (4, 8), (16, 2)]}
 
 
 def main() -> None:
@@ -221,30 +221,39 @@ def _plain(loaded: Loaded, name: str) -> str:
 @torch.no_grad()
 def _tune(loaded: Loaded, packed: str, folders: list[Path]) -> None:
     """GB/s of weights for each tile, on the widest and the longest layer; keeps the best for one
-    answer and for two."""
+    answer and two together."""
     began = time.monotonic()
     loaded.add(folders[0], "a")
     layers = loaded.hold(["a"]).layers
-    best = {rows: (0.0, graph.TILES[packed, rows > 1]) for rows in (1, 2)}
+    best, taken = 0.0, CANDIDATES[packed][0]
     for tile in CANDIDATES[packed]:
         if time.monotonic() - began > 60:
             print("  out of time for tuning")
             break
-        graph.TILES[packed, False] = graph.TILES[packed, True] = tile
-        for rows in best:
+        _set_tile(packed, tile)
+        for rows in (1, 2):
             try:
                 speeds = [_bandwidth([getattr(layer, part) for layer in layers], rows)
-                          for part in ("gate_up", "down")]
+                          for part in PARTS]
             except Exception as error:  # a tile may need more of the chip than there is
                 print(f"  tile {tile}: {str(error).splitlines()[0][:100]}")
-                continue
-            print(f"  tile {tile}, {rows} rows: gate_up {speeds[0]:.0f}, down {speeds[1]:.0f} GB/s",
-                  flush=True)
+                break
+            told = ", ".join(f"{part} {speed:.0f}" for part, speed in
+                             zip(PARTS, speeds, strict=True))
+            print(f"  tile {tile}, {rows} rows: {told} GB/s", flush=True)
             # gate and up are twice as large: a harmonic mean is what a step takes
-            best[rows] = max(best[rows], (3 / (2 / speeds[0] + 1 / speeds[1]), tile))
-    for rows, (speed, tile) in best.items():
-        graph.TILES[packed, rows > 1] = tile
-        print(f"  best for {rows}: {tile}, {speed:.0f} GB/s", flush=True)
+            mean = 3 / (2 / speeds[0] + 1 / speeds[1])
+            if rows == 2 and mean > best:
+                best, taken = mean, tile
+    _set_tile(packed, taken)
+    print(f"  best: {taken}, {best:.0f} GB/s for two", flush=True)
+
+
+def _set_tile(packed: str, tile: tuple) -> None:
+    if packed == "packed":
+        graph.SHARES = tile
+    else:
+        graph.TILES[packed] = tile
 
 
 def _bandwidth(all_joined: list, rows: int) -> float:

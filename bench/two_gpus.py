@@ -65,11 +65,11 @@ C2 = Contestant("(c) nf4 cut up, FSDP2, two GPUs", "0,1", 90,
 def main() -> None:
     options = _arguments()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=_roomy()) as place:
+    with tempfile.TemporaryDirectory(dir=roomy()) as place:
         bench = Bench(Path(place), options.device, began + options.seconds, options.steps)
-        _say(f"torch {torch.__version__}; {bench.machine()}; {options.model}, random weights")
+        say(f"torch {torch.__version__}; {bench.machine()}; {options.model}, random weights")
         bench.make(options.model)
-        _say(f"Weights made after {time.monotonic() - began:.0f} s.\n\n| run | real tokens/s | "
+        say(f"Weights made after {time.monotonic() - began:.0f} s.\n\n| run | real tokens/s | "
              "peak GiB, each card | loss at step 1, 10, 25, last | started after, whole run |\n"
              "|---|---|---|---|---|")
         one = bench.race(A1, B1)
@@ -78,7 +78,7 @@ def main() -> None:
         _compare("(b) FSDP2, bf16", one.get(B1.title), two.get(B2.title), 0.8)
         _guarded(bench.kill_one)
         _compare("(c) FSDP2, nf4", one.get(A1.title), bench.race(C2).get(C2.title), 0.0)
-        _say(f"\nWhole: {time.monotonic() - began:.0f} s.")
+        say(f"\nWhole: {time.monotonic() - began:.0f} s.")
 
 
 def _arguments() -> argparse.Namespace:
@@ -91,11 +91,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _say(words: str) -> None:
+def say(words: str) -> None:
     print(words, flush=True)
 
 
-def _roomy() -> str | None:
+def roomy() -> str | None:
     """Main memory where a 7B model fits into it, else the usual place for temporary files."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage("/dev/shm").free > 2 ** 35:
@@ -108,7 +108,7 @@ def _guarded(work) -> None:
     try:
         work()
     except Exception as error:
-        _say(f"{work.__name__}: {type(error).__name__}: {error}")
+        say(f"{work.__name__}: {type(error).__name__}: {error}")
 
 
 class Bench:
@@ -128,7 +128,7 @@ class Bench:
 
     def make(self, name: str) -> None:
         """Weights on the device (a 7B model on the CPU would take minutes), tokenizer, rows."""
-        shape = TINY if name == "tiny" else load_catalog(self._folders("shapes"))[name].config
+        shape = TINY if name == "tiny" else load_catalog(self.folders("shapes"))[name].config
         tokenizer = make_model(self.model, shape, self.device)
         make_model(self.small, TINY if self.device == "cpu" else SMALL, self.device)
         if self.device == "cuda":
@@ -158,7 +158,7 @@ class Bench:
             try:
                 process.wait(max(1.0, since + self.patience * each.seconds - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _say(f"| {each.title} | not ended after {time.monotonic() - since:.0f} s | | | |")
+                say(f"| {each.title} | not ended after {time.monotonic() - since:.0f} s | | | |")
             run = next(iter(list_runs(home / "runs")), None)
             if run is not None:
                 _end(process, run)
@@ -167,13 +167,13 @@ class Bench:
                 if len(records) > WARM:
                     found[each.title] = records
             else:
-                _say(f"| {each.title} | did not begin: {(home / 'out').read_text()[-300:]} | | | |")
+                say(f"| {each.title} | did not begin: {(home / 'out').read_text()[-300:]} | | | |")
         for each in contestants[len(begun):]:
-            _say(f"| {each.title} | left out: no time | | | |")
+            say(f"| {each.title} | left out: no time | | | |")
         return found
 
     def _begin(self, each: Contestant) -> tuple[subprocess.Popen, Path, float]:
-        home = self._folders(f"home-{each.title[1]}{each.processes}").home
+        home = self.folders(f"home-{each.title[1]}{each.processes}").home
         settings = home / "settings.yaml"
         settings.write_text(self.config(**{"processes": each.processes} | each.settings).to_yaml())
         cards = "" if self.device == "cpu" else each.cards
@@ -183,12 +183,12 @@ class Bench:
                 cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": cards}, stdout=out, stderr=out)
         return process, home, time.monotonic()
 
-    def _folders(self, name: str) -> Folders:
+    def folders(self, name: str) -> Folders:
         return default_folders(self.place / name).make()
 
     def kill_one(self) -> None:
         """A run of two processes, of which the second is killed in the middle; then resumed."""
-        queue = Queue(self._folders("killed"), keep_spare=False)
+        queue = Queue(self.folders("killed"), keep_spare=False)
         queue.start()
         try:
             run = queue.submit(self.config(base_model=str(self.small), processes=2, save_steps=5,
@@ -201,14 +201,14 @@ class Bench:
             os.kill(second.pid, signal.SIGKILL)
             began = time.monotonic()
             _wait(run, lambda: run.status().state in FINAL, 60 * self.patience)
-            _say(f"\nKilled process 2 of 2: '{run.status().state}' after "
+            say(f"\nKilled process 2 of 2: '{run.status().state}' after "
                  f"{time.monotonic() - began:.1f} s: {run.status().words}")
             _, left = psutil.wait_procs(all_of_it, timeout=10)
-            _say(f"Processes left behind: {len(left)}. Resumes from {run.last_checkpoint().name}.")
+            say(f"Processes left behind: {len(left)}. Resumes from {run.last_checkpoint().name}.")
             queue.resume(run.id)
             _wait(run, lambda: run.status().state in FINAL, 60 * self.patience)
             steps = [r["step"] for r in run.metrics() if "loss" in r]
-            _say(f"Resumed: '{run.status().state}': {run.status().words} Each step measured once: "
+            say(f"Resumed: '{run.status().state}': {run.status().words} Each step measured once: "
                  f"{steps == list(range(1, run.status().total_steps + 1))}.")
         finally:
             for each in queue.active():
@@ -287,14 +287,14 @@ def _wait(run: Run, claim, seconds: float) -> None:
 def _report(each: Contestant, run: Run, records: list[dict], seconds: float) -> None:
     status = run.status()
     if status.state != "finished":
-        _say(f"\n{each.title}: {status.state}: {status.words}\n{status.detail[-1500:]}\n")
+        say(f"\n{each.title}: {status.state}: {status.words}\n{status.detail[-1500:]}\n")
     if len(records) <= WARM:
         return
     last = records[-1]
     peaks = [last[name] for name in sorted(last) if name.startswith("gpu_") and name[4].isdigit()]
     peaks = peaks or [last.get("gpu_bytes", last["ram_bytes"])]
     losses = [records[at - 1]["loss"] for at in (1, 10, 25) if at <= len(records)]
-    _say(f"| {each.title} | {_speed(records):,.0f} | "
+    say(f"| {each.title} | {_speed(records):,.0f} | "
          f"{' and '.join(f'{peak / 2**30:.1f}' for peak in peaks)} | "
          f"{', '.join(f'{loss:.3f}' for loss in [*losses, last['loss']])} | "
          f"{status.stepping_since - status.started:.0f} s, {seconds:.0f} s |")
@@ -307,13 +307,13 @@ def _speed(records: list[dict]) -> float:
 
 def _compare(title: str, one: list[dict] | None, two: list[dict] | None, wanted: float) -> None:
     if not one or not two:
-        _say(f"{title}: nothing to compare.")
+        say(f"{title}: nothing to compare.")
         return
     efficiency = _speed(two) / _speed(one) / 2
     apart = [abs(a["loss"] - b["loss"]) for a, b in zip(one, two, strict=False)]
     steps = [abs(a["loss"] - b["loss"]) for a, b in zip(one, one[1:], strict=False)]
     goal = f" (wanted: {wanted})" if wanted else ""
-    _say(f"{title}: {efficiency:.3f} of twice one GPU's speed{goal}. Losses of {len(apart)} steps "
+    say(f"{title}: {efficiency:.3f} of twice one GPU's speed{goal}. Losses of {len(apart)} steps "
          f"differ by {statistics.mean(apart):.4f} on average, {max(apart):.4f} at most; from one "
          f"step to the next they change by {statistics.mean(steps):.4f}.")
 

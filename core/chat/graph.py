@@ -9,12 +9,13 @@ import triton
 from core.chat import kernels
 from core.chat.decoder import Decoder
 from core.chat.joined import PER_SCALE, Joined
+from core.chat.packed import LINES, PRODUCT, packed_linear
 from core.chat.sampling import Sampler, Sampling
 
-# Rows and columns of weights that one program takes at a time, and its warps, for one answer and
-# for several; found by bench/chat.
-TILES = {("dense", False): (1, 2048, 4), ("dense", True): (1, 2048, 4),
-         ("packed", False): (1, 256, 1), ("packed", True): (1, 256, 1)}
+# Rows and columns of weights that one program takes at a time, and its warps; and of 4-bit weights
+# on tensor cores its warps and the blocks that each takes at a time. Found by bench.chat.
+TILES = {"dense": (1, 2048, 4), "packed": (1, 256, 1)}
+SHARES = (8, 4)
 TIMES = 64  # tokens of the cache that attention takes at a time
 
 
@@ -223,11 +224,11 @@ def _works(decoder: Decoder, steps: Steps) -> bool:
             words = [line for line in str(error).splitlines() if line.strip(" ^")]
             reason = f"{type(error).__name__}: {words[-1].strip() if words else ''}"
         print(f"The kernels for decoding don't work here: {reason}", file=sys.stderr)
-        quick = [j for layer in decoder.layers for j in layer.joined if j.lookup]
+        quick = [j for layer in decoder.layers for j in layer.joined if j.table is not None]
         if not quick:
             return False
         for joined in quick:
-            joined.lookup = ""
+            joined.table = None
 
 
 def linear(joined: Joined, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor,
@@ -235,17 +236,26 @@ def linear(joined: Joined, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor,
     """y (rows, out) = joined(x) + residual for x (rows, in), with the rows' LoRA where `tuned`.
     `low` is room for its middle."""
     rank, parts = (joined.up.shape[2], len(joined.names)) if tuned else (0, 1)
-    rows, packed = len(x), joined.scales is not None
+    rows = len(x)
     if tuned:
         block = min(4096, triton.next_power_of_2(joined.width))
         kernels._lora_down[(parts * rank, rows)](
             x, joined.down, low, joined.width, parts * rank, block)
     ends = [sum(joined.sizes[:i + 1]) for i in range(len(joined.sizes) - 1)]
     first, second = (ends + [joined.out] * 2)[:2]
-    block_n, block_k, warps = TILES["packed" if packed else "dense", rows > 1]
+    bias = x if joined.bias is None else joined.bias
+    up, added = joined.up if tuned else x, x if residual is None else residual
+    has = joined.bias is not None, residual is not None
+    if joined.table is not None and x.dtype is torch.bfloat16:
+        warps, at_once = SHARES
+        packed_linear[(triton.cdiv(joined.out, LINES),)](
+            x.view(torch.int64), joined.weight.flatten().view(torch.int64), joined.scales,
+            joined.table, bias, up, low, added, y, joined.out, first, second, joined.width, rows,
+            rank, parts, PRODUCT, *has, warps, LINES, PER_SCALE, at_once, num_warps=warps)
+        return
+    packed = joined.scales is not None
+    block_n, block_k, warps = TILES["packed" if packed else "dense"]
     kernels._linear[(triton.cdiv(joined.out, block_n),)](
-        x, joined.weight, joined.scales if packed else x, joined.code if packed else x,
-        x if joined.bias is None else joined.bias, joined.up if tuned else x, low,
-        x if residual is None else residual, y, joined.out, first, second, joined.width, rows,
-        rank, parts, packed, joined.lookup, joined.bias is not None, residual is not None, block_n,
-        block_k, PER_SCALE, kernels.GROUP, num_warps=warps)
+        x, joined.weight, joined.scales if packed else x, joined.code if packed else x, bias, up,
+        low, added, y, joined.out, first, second, joined.width, rows, rank, parts, packed, *has,
+        block_n, block_k, PER_SCALE, kernels.GROUP, num_warps=warps)

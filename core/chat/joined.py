@@ -27,7 +27,7 @@ class Joined:
     bias: torch.Tensor | None = None
     scales: torch.Tensor | None = None
     code: torch.Tensor | None = None
-    lookup: str = ""  # assembly that reads 4-bit weights, see core/chat/kernels.py
+    table: torch.Tensor | None = None  # `code` as core/chat/packed.py takes it, where that may work
     down: torch.Tensor | None = None
     up: torch.Tensor | None = None
     tuned: set[int] = field(default_factory=set)  # rows whose adapter has a part here
@@ -61,14 +61,14 @@ def join(parent: torch.nn.Module, names: tuple[str, ...]) -> Joined:
     if states[0] is not None:
         joined.scales = torch.cat([_scales(state) for state in states])
         joined.code = states[0].code.float()
-        joined.lookup = _lookup(joined.code)
+        joined.table = _table(joined.code)
     return joined
 
 
-def _lookup(code: torch.Tensor) -> str:
-    from core.chat.kernels import lookup
+def _table(code: torch.Tensor) -> torch.Tensor:
+    from core.chat.packed import table_of
 
-    return lookup(tuple(code.tolist()))
+    return table_of(code)
 
 
 def _share(parameters: list[torch.nn.Parameter]) -> torch.Tensor:

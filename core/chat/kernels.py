@@ -1,7 +1,5 @@
 """Triton kernels of a decoding step for 1 to 4 rows: weights are read once for all of them."""
 
-from functools import lru_cache
-
 import torch
 import triton
 import triton.language as tl
@@ -36,23 +34,7 @@ def _lora_down(x, a, t, IN: tl.constexpr, OUT: tl.constexpr, BLOCK_K: tl.constex
 
 
 @triton.jit
-def _values(pair, code, LOOKUP: tl.constexpr):
-    """The two 4-bit weights of each byte, the upper half's first, by a table: from registers where
-    LOOKUP is the assembly for it, else from memory."""
-    if LOOKUP != "":
-        first, second = tl.inline_asm_elementwise(
-            LOOKUP, "=r,=r,=r,=r,=r,=r,=r,=r,r", [pair], dtype=(tl.int32, tl.int32), is_pure=True,
-            pack=4)
-        return tl.interleave(first.to(tl.float32, bitcast=True),
-                             second.to(tl.float32, bitcast=True))
-    else:
-        pair = pair.to(tl.int32)
-        return tl.interleave(tl.load(code + (pair >> 4)), tl.load(code + (pair & 15)))
-
-
-@triton.jit
-def _tile(w, code, n, start, IN: tl.constexpr, PACKED: tl.constexpr, LOOKUP: tl.constexpr,
-          BLOCK_K: tl.constexpr):
+def _tile(w, code, n, start, IN: tl.constexpr, PACKED: tl.constexpr, BLOCK_K: tl.constexpr):
     """Weights (BLOCK_N, BLOCK_K) from column `start` on; packed ones without their scales. Columns
     beyond the last are those of the last; the input is 0 there."""
     line = n[:, None].to(tl.int64)
@@ -60,7 +42,8 @@ def _tile(w, code, n, start, IN: tl.constexpr, PACKED: tl.constexpr, LOOKUP: tl.
         byte = start // 2 + tl.arange(0, BLOCK_K // 2)
         if IN % BLOCK_K:
             byte = tl.minimum(byte, IN // 2 - 1)
-        return _values(tl.load(w + line * (IN // 2) + byte[None, :]), code, LOOKUP)
+        pair = tl.load(w + line * (IN // 2) + byte[None, :]).to(tl.int32)
+        return tl.interleave(tl.load(code + (pair >> 4)), tl.load(code + (pair & 15)))
     else:
         k = start + tl.arange(0, BLOCK_K)
         if IN % BLOCK_K:
@@ -115,9 +98,8 @@ def _finish(total, bias, b, t, residual, n, row, OUT, FIRST, SECOND, RANK: tl.co
 @triton.jit
 def _linear(x, w, scales, code, bias, b, t, residual, y, OUT, FIRST, SECOND, IN: tl.constexpr,
             ROWS: tl.constexpr, RANK: tl.constexpr, PARTS: tl.constexpr, PACKED: tl.constexpr,
-            LOOKUP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
-            BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, PER_SCALE: tl.constexpr,
-            GROUP: tl.constexpr):
+            HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, BLOCK_N: tl.constexpr,
+            BLOCK_K: tl.constexpr, PER_SCALE: tl.constexpr, GROUP: tl.constexpr):
     """y[row, n] = W[n] . x[row] + bias[n] + LoRA + residual[row, n], for all rows."""
     WIDE: tl.constexpr = BLOCK_K // GROUP if PACKED else BLOCK_K
     place = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -126,7 +108,7 @@ def _linear(x, w, scales, code, bias, b, t, residual, y, OUT, FIRST, SECOND, IN:
     total1, total2, total3 = total0, total0, total0
     scale = 0.0
     for start in tl.static_range(0, IN, BLOCK_K):
-        tile = _tile(w, code, n, start, IN, PACKED, LOOKUP, BLOCK_K)
+        tile = _tile(w, code, n, start, IN, PACKED, BLOCK_K)
         if PACKED:
             scale = _scales(scales, n, start, IN, BLOCK_K, PER_SCALE, GROUP)
         total0 += _products(tile, scale, x, 0, start, IN, PACKED, BLOCK_N, BLOCK_K, GROUP)
@@ -263,31 +245,6 @@ def _unpack(w, scales, code, y, COUNT, PER_SCALE: tl.constexpr, BLOCK_K: tl.cons
     both = tl.interleave(first, second).to(y.dtype.element_ty)
     element = tl.program_id(0) * (2 * BLOCK_K) + tl.arange(0, 2 * BLOCK_K)
     tl.store(y + element, both, mask=element < 2 * COUNT)
-
-
-@lru_cache(4)
-def lookup(code: tuple[float, ...]) -> str:
-    """Assembly that turns a word of eight 4-bit weights into bfloat16 values by a table of 16, held
-    in registers: PRMT picks four bytes of eight by four numbers at once. The table is two planes of
-    bytes; bit 3 of each number says which half of it counts. Results are float32: first those of
-    the upper halves of the four bytes, then those of the lower halves."""
-    values = torch.tensor(code).to(torch.bfloat16).view(torch.int16).tolist()
-    low, high = ([int.from_bytes(bytes((v >> shift) & 255 for v in values[i:i + 4]), "little")
-                  for i in (0, 4, 8, 12)] for shift in (0, 8))
-    # A copy first: results may be given the place of what is read.
-    lines = [".reg .b32 word, w, s, m, a, b, l, h, p;", "mov.b32 word, $8;"]
-    for half in (0, 1):
-        lines += [f"shr.b32 w, word, {16 * half};", "and.b32 s, w, 0x7777;",
-                  "and.b32 m, w, 0x8888;", "shr.b32 m, m, 1;", "or.b32 m, m, 0x3210;"]
-        for plane, table in (("l", low), ("h", high)):
-            lines += [f"prmt.b32 a, {table[0]:#x}, {table[1]:#x}, s;",
-                      f"prmt.b32 b, {table[2]:#x}, {table[3]:#x}, s;",
-                      f"prmt.b32 {plane}, a, b, m;"]
-        for byte, picked in ((0, "0x5140"), (1, "0x7362")):
-            lines += [f"prmt.b32 p, l, h, {picked};",
-                      f"and.b32 ${2 * half + byte}, p, 0xffff0000;",
-                      f"shl.b32 ${4 + 2 * half + byte}, p, 16;"]
-    return "{ " + " ".join(lines) + " }"
 
 
 def unpack(packed: torch.Tensor, scales: torch.Tensor, code: torch.Tensor, out: int, width: int,
