@@ -251,7 +251,7 @@ def _tune(loaded: Loaded, packed: str, folders: list[Path]) -> None:
 
 def _set_tile(packed: str, tile: tuple) -> None:
     if packed == "packed":
-        graph.SHARES = tile
+        graph.SHARES = {1 << 30: tile}
     else:
         graph.TILES[packed] = tile
 

@@ -13,9 +13,10 @@ from core.chat.packed import LINES, PRODUCT, packed_linear
 from core.chat.sampling import Sampler, Sampling
 
 # Rows and columns of weights that one program takes at a time, and its warps; and of 4-bit weights
-# on tensor cores its warps and the blocks that each takes at a time. Found by bench.chat.
+# on tensor cores its warps and the blocks that each takes at a time, for layers of up to so many
+# outputs: where there are few programs, each needs more warps. Found by bench.chat.
 TILES = {"dense": (1, 2048, 4), "packed": (1, 256, 1)}
-SHARES = (8, 4)
+SHARES = {8192: (16, 2), 1 << 30: (4, 4)}
 TIMES = 64  # tokens of the cache that attention takes at a time
 
 
@@ -247,7 +248,7 @@ def linear(joined: Joined, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor,
     up, added = joined.up if tuned else x, x if residual is None else residual
     has = joined.bias is not None, residual is not None
     if joined.table is not None and x.dtype is torch.bfloat16:
-        warps, at_once = SHARES
+        warps, at_once = next(share for most, share in SHARES.items() if joined.out <= most)
         packed_linear[(triton.cdiv(joined.out, LINES),)](
             x.view(torch.int64), joined.weight.flatten().view(torch.int64), joined.scales,
             joined.table, bias, up, low, added, y, joined.out, first, second, joined.width, rows,
