@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.config import Config
-from core.data.choosing import mix
+from core.data.choosing import parts
 from core.data.reading import places
 
 DATA = ("dataset", "eval_dataset", "general_dataset")  # several files may stand in one
@@ -23,4 +23,5 @@ def renamed(config: Config, rename: Rename) -> Config:
                if (names := getattr(config, setting))}
     changes |= {setting: rename(setting, name) for setting in ALONE
                 if (name := getattr(config, setting))}
-    return replace(config, mix=mix.renamed(config.mix, lambda names: data("mix", names)), **changes)
+    mix = parts.renamed(config.mix, lambda names: data("mix", names))
+    return replace(config, mix=mix, **changes)

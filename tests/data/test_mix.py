@@ -8,7 +8,8 @@ import pytest
 
 from core.config import Config
 from core.data.build import open_dataset, tokenize_rows
-from core.data.choosing.mix import Part, parts, wanted_general
+from core.data.choosing.mix import wanted_general
+from core.data.choosing.parts import Part, parts
 from core.data.messages import dialogues
 from core.errors import UserError
 

@@ -109,11 +109,11 @@ def _gradients(config, batch, fast: bool) -> dict[str, torch.Tensor]:
     model = load.load_base(config.base_model, formats, config, device, dial.streams)
     if fast:
         attend_by_rows(model)
-    torch.manual_seed(0)
     model = lora.attach(config, model, None)
+    draw = torch.Generator().manual_seed(0)  # wherever the model lies, the same adapter
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+        if "lora_" in name:
+            parameter.data.copy_(torch.randn(parameter.shape, generator=draw) / 10)
     losses = LearnedLoss(plain_head(model) if fast else None)
     if fast:
         pace.compile_blocks(model, pace.speed_up(model, config, formats, dial), losses)
@@ -151,9 +151,13 @@ def test_what_waits_in_main_memory_comes_back_as_it_was(compiled, dropout, quick
     found = [_learn_twice(model, Blocks(layers, kind, share, share, parking), compiled)
              for share, parking in ((0.0, None), (1.0, None), (1.0, Parking(device)))]
     for name, expected in found[1].items():
-        assert torch.equal(found[2][name], expected), name
-        torch.testing.assert_close(found[0][name], expected, rtol=0.05, atol=0.02 * float(
-            expected.abs().max()))
+        # The compiler rounds elsewhere in a layer whose products are known already.
+        near = {"rtol": 0.02, "atol": 0.005} if compiled else {"rtol": 0.0, "atol": 0.0}
+        largest = float(expected.abs().max())
+        torch.testing.assert_close(found[2][name], expected, rtol=near["rtol"],
+                                   atol=near["atol"] * largest, msg=lambda said, name=name:
+                                   f"{name}: {said}")
+        torch.testing.assert_close(found[0][name], expected, rtol=0.05, atol=0.02 * largest)
 
 
 def _learn_twice(model, blocks, compiled: bool) -> dict[str, torch.Tensor]:

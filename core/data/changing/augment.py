@@ -10,7 +10,7 @@ from datasets import Dataset, concatenate_datasets
 from core.config import Config
 from core.data.changing import change, paraphrase, synonyms
 from core.data.changing.change import Thesaurus
-from core.data.choosing.mix import GENERAL
+from core.data.choosing.parts import GENERAL
 from core.data.messages import dialogues
 from core.data.messages.dialogues import CARRIED, CHANGE, DIALOGUE, ORIGIN, SOURCE
 from core.data.messages.layouts import Message
