@@ -1,16 +1,9 @@
 // The view of evaluations: how far the one at work is, and the numbers and rows of a chosen one.
-// Body of gr.HTML(js_on_load=...). The work goes on without this page; it asks each second while
+// Body of gr.HTML(js_on_load=...), behind nodes.js. The work goes on without this page; it asks each second while
 // something is at work. Data reaches the page through textContent only.
 
 const SECOND = 1000, MOST_SHOWN = 50;
 
-function fill(made, className, content) {
-  if (className) made.className = className;
-  if (Array.isArray(content)) made.append(...content.filter((part) => part !== null));
-  else if (content !== undefined) made.textContent = content;
-  return made;
-}
-const node = (tag, className, content) => fill(document.createElement(tag), className, content);
 const note = (level, text) => node("div", `td-note td-note-${level}`, [node("div", "", text)]);
 
 // ---- the work --------------------------------------------------------------------------

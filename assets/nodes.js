@@ -1,9 +1,10 @@
 // Elements and buttons of the page's own views; stands before the scripts that use them.
 
+// `content` is text or a list of parts, of which those that are null are left out.
 function node(tag, className, content) {
   const made = document.createElement(tag);
   if (className) made.className = className;
-  if (Array.isArray(content)) made.append(...content);
+  if (Array.isArray(content)) made.append(...content.filter((part) => part !== null));
   else if (content !== undefined) made.textContent = content;
   return made;
 }

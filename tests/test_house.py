@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ui.data_room import SCRIPTS
+from ui import data_room, evaluation_view
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
@@ -158,7 +158,8 @@ def test_the_page_opens_before_torch_is_loaded():
                     if (path := name.replace(".", "/") + ".py") in TREES]
 
 
-@pytest.mark.parametrize("scripts", [("chart.js", "run_view.js"), SCRIPTS], ids=str)
+@pytest.mark.parametrize("scripts", [("chart.js", "run_view.js"), data_room.SCRIPTS,
+                                     evaluation_view.SCRIPTS], ids=str)
 def test_no_name_stands_for_two_things_in_scripts_that_are_joined(scripts):
     text = "".join((ROOT / "assets" / name).read_text(encoding="utf-8") for name in scripts)
     names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE)

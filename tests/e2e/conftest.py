@@ -125,14 +125,16 @@ def first_visit(fresh: App, browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
     """Opens the app as a new visitor; the page is ready when its preview has been drawn. Settings
-    are those of a new data folder, whatever the test before has left."""
-    contexts = []
+    are those of a new data folder, whatever the test before has left. No script of ours may break
+    down in the test: a view that does stays as it was, and says nothing."""
+    contexts, broken = [], []
     (app.home / "draft.json").unlink(missing_ok=True)
 
     def open_it(width: int = 1440) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900})
         contexts.append(context)
         page = context.new_page()
+        page.on("pageerror", lambda error: broken.append(f"{error}\n{error.stack}"))
         page.set_default_timeout(DEADLINE_SECONDS * 1000)
         page.goto(app.url)
         expect(page.locator("#summary")).to_contain_text("parameters")
@@ -143,6 +145,7 @@ def open_page(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_it
     for context in contexts:
         context.close()
+    assert broken == []
 
 
 def open_tab(page: Page, name: str) -> None:

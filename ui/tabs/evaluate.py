@@ -69,7 +69,8 @@ def draw(services: Services) -> EvaluateTab:
                          interactive=False)
     status = gr.HTML(elem_id="evaluate-status", apply_default_css=False)
     merge, sizes = _merge(), _sizes()
-    script = (services.folders.assets / "evaluation_view.js").read_text(encoding="utf-8")
+    script = "".join((services.folders.assets / name).read_text(encoding="utf-8")
+                     for name in evaluation_view.SCRIPTS)
     with gr.Row(elem_classes="td-presets", visible=False) as kept:
         past = gr.Dropdown([], label="Evaluation", elem_id="evaluate-past", min_width=260, scale=3,
                            info="Kept in the folders of the runs that it judges.")
