@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 import triton
 
-from core.chat import kernels
+from core.chat import kernels, packed
 from core.chat.decoder import Decoder
 from core.chat.joined import PER_SCALE, Joined
-from core.chat.packed import LINES, PRODUCT, packed_linear
 from core.chat.sampling import Sampler, Sampling
 
 # Rows and columns of weights that one program takes at a time, and its warps; and of 4-bit weights
@@ -249,14 +248,15 @@ def linear(joined: Joined, x: torch.Tensor, y: torch.Tensor, low: torch.Tensor,
     has = joined.bias is not None, residual is not None
     if joined.table is not None and x.dtype is torch.bfloat16:
         warps, at_once = next(share for most, share in SHARES.items() if joined.out <= most)
-        packed_linear[(triton.cdiv(joined.out, LINES),)](
+        packed._linear[(triton.cdiv(joined.out, packed.LINES),)](
             x.view(torch.int64), joined.weight.flatten().view(torch.int64), joined.scales,
             joined.table, bias, up, low, added, y, joined.out, first, second, joined.width, rows,
-            rank, parts, PRODUCT, *has, warps, LINES, PER_SCALE, at_once, num_warps=warps)
+            rank, parts, packed.PRODUCT, *has, warps, packed.LINES, PER_SCALE, at_once,
+            num_warps=warps)
         return
-    packed = joined.scales is not None
-    block_n, block_k, warps = TILES["packed" if packed else "dense"]
+    is_packed = joined.scales is not None
+    block_n, block_k, warps = TILES["packed" if is_packed else "dense"]
     kernels._linear[(triton.cdiv(joined.out, block_n),)](
-        x, joined.weight, joined.scales if packed else x, joined.code if packed else x, bias, up,
-        low, added, y, joined.out, first, second, joined.width, rows, rank, parts, packed, *has,
-        block_n, block_k, PER_SCALE, kernels.GROUP, num_warps=warps)
+        x, joined.weight, joined.scales if is_packed else x, joined.code if is_packed else x, bias,
+        up, low, added, y, joined.out, first, second, joined.width, rows, rank, parts, is_packed,
+        *has, block_n, block_k, PER_SCALE, kernels.GROUP, num_warps=warps)

@@ -1,5 +1,4 @@
-"""4-bit weights times the inputs of 1 to 8 rows on tensor cores, where one row costs as much as
-several."""
+"""4-bit weights times the inputs of 1 to 8 rows on tensor cores, for which one costs as eight."""
 
 import torch
 import triton
@@ -34,11 +33,11 @@ def _finish(result, bias, b, t, residual, y, n, row, OUT, FIRST, SECOND, ROWS: t
 
 
 @triton.jit
-def packed_linear(x, w, scales, table, bias, b, t, residual, y, OUT, FIRST, SECOND,
-                  IN: tl.constexpr, ROWS: tl.constexpr, RANK: tl.constexpr, PARTS: tl.constexpr,
-                  PRODUCT: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
-                  WARPS: tl.constexpr, LINES: tl.constexpr, BLOCK: tl.constexpr,
-                  AT_ONCE: tl.constexpr):
+def _linear(x, w, scales, table, bias, b, t, residual, y, OUT, FIRST, SECOND,
+            IN: tl.constexpr, ROWS: tl.constexpr, RANK: tl.constexpr, PARTS: tl.constexpr,
+            PRODUCT: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr,
+            WARPS: tl.constexpr, LINES: tl.constexpr, BLOCK: tl.constexpr,
+            AT_ONCE: tl.constexpr):
     """y[row, n] = W[n] . x[row] + bias[n] + LoRA + residual[row, n], for all rows.
 
     Every tensor in the loop has one number for each thread, so that PRODUCT knows which thread

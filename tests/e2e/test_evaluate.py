@@ -95,7 +95,8 @@ def test_a_saved_report_speaks_its_readers_language(tuned, open_page, browser, t
     reader = browser.new_context(locale="zh-CN", offline=True).new_page()
     reader.goto((tmp_path / "report.html").as_uri())
     expect(reader.locator("body")).to_contain_text("通用文本的困惑度")
-    assert left_in_english(reader, name_of(tuned), tuned.id, "tiny") == []
+    names = name_of(tuned), tuned.id, "tiny", tuned.config().base_model
+    assert left_in_english(reader, *names) == []
     reader.locator("[data-language=en]").click()
     expect(reader.locator("body")).to_contain_text("Perplexity of general text")
     reader.context.close()
