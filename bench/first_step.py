@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from bench.two_gpus import ROOT, Bench, roomy, say
+from bench.two_gpus import ROOT, Bench, end, roomy, say
 from core.training.queue import Queue
 from core.training.run import FINAL, Run, list_runs
 
@@ -66,8 +66,10 @@ def _measure(bench: Bench, title: str, settings: dict, name: str, cache: Path) -
     phases = _watch(home, process, began)
     run = next(iter(list_runs(home / "runs")), None)
     if run is None:
+        process.kill()
         say(f"| {title} | did not begin: {(home / 'out').read_text()[-600:]} | |")
         return
+    end(process, run)
     _tell(title, run, began, phases)
 
 
@@ -100,8 +102,6 @@ def _watch(home: Path, process: subprocess.Popen | None, began: float) -> dict[s
         if process is not None and process.poll() is not None:
             break
         time.sleep(0.05)
-    if process is not None:
-        process.wait(20)
     return phases
 
 

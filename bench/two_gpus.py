@@ -161,7 +161,7 @@ class Bench:
                 say(f"| {each.title} | not ended after {time.monotonic() - since:.0f} s | | | |")
             run = next(iter(list_runs(home / "runs")), None)
             if run is not None:
-                _end(process, run)
+                end(process, run)
                 records = [r for r in run.metrics() if "loss" in r]
                 _report(each, run, records, time.monotonic() - since)
                 if len(records) > WARM:
@@ -263,7 +263,7 @@ def _texts(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     return texts
 
 
-def _end(process: subprocess.Popen, run: Run) -> None:
+def end(process: subprocess.Popen, run: Run) -> None:
     """The command stops its run when it is interrupted; what doesn't listen is killed."""
     status = run.status()
     if process.poll() is None:
