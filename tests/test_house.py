@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ui import data_room, evaluation_view
+from ui.scripts import VIEWS
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
@@ -158,12 +158,27 @@ def test_the_page_opens_before_torch_is_loaded():
                     if (path := name.replace(".", "/") + ".py") in TREES]
 
 
-@pytest.mark.parametrize("scripts", [("chart.js", "run_view.js"), data_room.SCRIPTS,
-                                     evaluation_view.SCRIPTS], ids=str)
-def test_no_name_stands_for_two_things_in_scripts_that_are_joined(scripts):
-    text = "".join((ROOT / "assets" / name).read_text(encoding="utf-8") for name in scripts)
-    names = re.findall(r"^(?:async )?(?:function|const|let) (\w+)", text, re.MULTILINE)
+DEFINED = re.compile(r"^(?:async )?(?:function|const|let) (\w+)", re.MULTILINE)
+
+
+def joined(scripts: tuple[str, ...]) -> str:
+    return "".join((ROOT / "assets" / name).read_text(encoding="utf-8") for name in scripts)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_name_stands_for_two_things_in_scripts_that_are_joined(view):
+    names = DEFINED.findall(joined(VIEWS[view]))
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_calls_no_function_that_only_another_view_has(view):
+    text = joined(VIEWS[view])
+    elsewhere = {name for scripts in VIEWS.values() for name in DEFINED.findall(joined(scripts))}
+    called = set(re.findall(r"(?<![\w.$])(\w+)\(", re.sub(r"//.*", "", text)))
+    own = set(re.findall(r"(?:function|const|let) (\w+)|, (\w+) = ", text))
+    own = {name for pair in own for name in pair}
+    assert not called & elsewhere - own
 
 
 @pytest.mark.parametrize("sheet", ["style.css", "runs.css", "concepts.css"])

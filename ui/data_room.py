@@ -1,17 +1,10 @@
 """The read-only server functions that the data room's scripts ask."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from ui.services import Services
-
-SCRIPTS = ("nodes.js", "data_parts.js", "token_view.js", "data_room.js")
-
-
-def script(assets: Path) -> str:
-    return "".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 def readers(services: Services) -> list[Callable]:

@@ -14,7 +14,6 @@ from ui.services import Services
 
 MOST_ROWS = 1000  # sent to the page; the exports hold all
 HEADLINES = ("accuracy", "said_accuracy", "exact", "token_f1", "loss")  # the first that is there
-SCRIPTS = ("nodes.js", "evaluation_view.js")
 
 
 def reader(services: Services) -> Callable[[list[str]], dict[str, Any]]:

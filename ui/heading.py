@@ -14,6 +14,7 @@ from ui import language, prospect_view, welcome, words
 from ui.files import offer
 from ui.form import Form
 from ui.newest import newest_only
+from ui.scripts import script
 from ui.services import Services
 
 
@@ -32,17 +33,16 @@ class Heading:
 
 
 def draw(services: Services) -> Heading:
-    assets = services.folders.assets
     with gr.Row(elem_classes="td-header"):
         chips = gr.HTML(_header(services, []), elem_id="header", apply_default_css=False)
         greeting = welcome.draw(services)
         gr.HTML(language.SWITCH, elem_id="language", apply_default_css=False)
         start = gr.Button("Start training", variant="primary", elem_id="start", scale=0)
-    path = gr.HTML("", js_on_load=(assets / "path.js").read_text(encoding="utf-8"),
+    path = gr.HTML("", js_on_load=script("path", services.folders),
                    apply_default_css=False, elem_id="path")
     elsewhere = gr.HTML(elem_id="elsewhere", apply_default_css=False)
     summary = gr.HTML(elem_id="summary", apply_default_css=False,
-                      js_on_load=(assets / "prospect.js").read_text(encoding="utf-8"))
+                      js_on_load=script("prospect", services.folders))
     return Heading(chips, greeting, start, path, elsewhere, summary)
 
 

@@ -12,6 +12,7 @@ from core.projects import PROJECTS, project_settings
 from core.training.names import name_of
 from ui import words
 from ui.form import Form
+from ui.scripts import script
 from ui.services import Services, friendly
 
 BUTTON = ('<button type="button" class="td-help-button" id="welcome-open" title="First steps" '
@@ -21,9 +22,8 @@ OWN_PRESET = "Balanced"
 
 def draw(services: Services) -> gr.HTML:
     """The dialog with its button, for the header."""
-    script = "".join((services.folders.assets / name).read_text(encoding="utf-8")
-                     for name in ("nodes.js", "welcome.js"))
-    return gr.HTML({"show": False}, html_template=BUTTON, js_on_load=script,
+    return gr.HTML({"show": False}, html_template=BUTTON,
+                   js_on_load=script("welcome", services.folders),
                    server_functions=[_reader(services)], apply_default_css=False,
                    elem_id="welcome")
 

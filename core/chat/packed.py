@@ -1,4 +1,4 @@
-"""4-bit weights times the inputs of 1 to 8 rows on tensor cores, for which one costs as eight."""
+"""4-bit weights times the inputs of 1 to 8 rows on tensor cores: one product for all rows."""
 
 import torch
 import triton

@@ -1,10 +1,12 @@
 """Takes in a run's folder that was made on another machine: a folder or a zip file."""
 
+import lzma
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +18,9 @@ from core.training.run import ACTIVE, Run
 
 MOST_FILES = 20_000
 NEEDED = "config.yaml"
+# What zipfile raises at damaged, encrypted or unknown contents.
+UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error,
+              lzma.LZMAError)
 # What a run's folder holds. Anything else in an archive, programs above all, is left out.
 TAKEN = {"config.yaml", "status.json", "metrics.jsonl", "log.txt", "data.json", "environment.json",
          "about.json", "verdict.json", "resumed.json", "trackers.json", "samples.jsonl",
@@ -71,7 +76,7 @@ def _unpack(path: Path, aside: Path) -> str:
                 inside = PurePosixPath(*inside.parts[1:]) if top else inside
                 if inside.parts and inside.parts[0] in TAKEN:
                     _extract(packed, member, aside.joinpath(*inside.parts))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except UNREADABLE as error:
         raise UserError(f"'{path.name}' can't be read as a zip file: {error}.",
                         "Make it again from the run's folder.") from error
     return top or path.stem

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from core.training.run import Run
+from core.config import Config
+from core.training.run import Run, Status, create
 
 ROOT = Path(__file__).parents[2]
 TEST_HOME = ROOT / "build" / "test-home"
@@ -67,6 +68,15 @@ class App:
         runs = self.home / "runs"
         runs.mkdir(exist_ok=True)
         return Run(made.folder.rename(runs / made.id))
+
+    def add_ended(self, **status: str) -> Run:
+        """A run in the app's data folder that ended at step 30 of 60, with its measurements."""
+        made = create(Config(train_rows=32), self.aside())
+        for step in range(1, 31):
+            made.append_metrics({"step": step, "loss": 3.0 / step, "learning_rate": 1e-4,
+                                 "grad_norm": 1.0, "tokens_per_second": 500.0})
+        made.write_status(Status(step=30, total_steps=60, started=1, ended=90, **status))
+        return self.take(made)
 
     def end(self, how: int = signal.SIGTERM) -> None:
         if self.process and self.process.poll() is None:

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from core.config import Config
-from core.training.run import Status, create
 from tests.e2e.conftest import DEADLINE_SECONDS, App
 
 TABS = ("data", "model", "settings", "train", "chat", "compare", "evaluate", "export", "runs")
@@ -22,14 +21,8 @@ JUDGE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).
 
 @pytest.fixture(scope="module")
 def kept(app: App) -> str:
-    run = create(Config(train_rows=32), app.aside())
-    for step in range(1, 31):
-        run.append_metrics({"step": step, "loss": 3.0 / step, "learning_rate": 1e-4,
-                            "grad_norm": 1.0, "tokens_per_second": 500.0})
-    run.write_status(Status(state="failed", words="The memory ran out at step 30.", step=30,
-                            remedy="Choose a smaller batch.", detail="Traceback", total_steps=60,
-                            started=1, ended=90))
-    return app.take(run).id
+    return app.add_ended(state="failed", words="The memory ran out at step 30.",
+                         remedy="Choose a smaller batch.", detail="Traceback").id
 
 
 @pytest.fixture(scope="module")

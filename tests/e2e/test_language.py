@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from core.config import Config
-from core.training.run import Status, create
 from tests.e2e.chinese import left_in_english
 from tests.e2e.conftest import DEADLINE_SECONDS, App, pick
 
@@ -17,13 +15,8 @@ TABS = ("data", "model", "settings", "train", "chat", "compare", "evaluate", "ex
 @pytest.fixture(scope="module")
 def kept(app: App) -> str:
     """A run of another time, so that the tabs that show runs have something to say."""
-    run = create(Config(train_rows=32), app.aside())
-    for step in range(1, 31):
-        run.append_metrics({"step": step, "loss": 3.0 / step, "learning_rate": 1e-4,
-                            "grad_norm": 1.0, "tokens_per_second": 500.0})
-    run.write_status(Status(state="stopped", words="Stopped at once at step 30; the last "
-                            "checkpoint is kept.", step=30, total_steps=60, started=1, ended=90))
-    return app.take(run).id
+    return app.add_ended(state="stopped", words="Stopped at once at step 30; the last checkpoint "
+                         "is kept.").id
 
 
 @pytest.fixture

@@ -207,6 +207,19 @@ def test_what_holds_no_run_is_told(make, folders, tmp_path):
         incoming.import_run(tmp_path / "thing.zip", folders)
 
 
+@pytest.mark.parametrize("way", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_zip_file_that_is_damaged_inside_is_told_and_leaves_nothing(way, folders, tmp_path):
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", way) as file:
+        file.writestr("config.yaml", "".join(f"# {n * n}\n" for n in range(5000)))
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(byte ^ 0xFF for byte in content[200:260])
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="can't be read"):
+        incoming.import_run(path, folders)
+    assert not list(folders.runs.glob("*"))
+
+
 def test_an_archive_larger_than_the_disk_is_refused(run, folders, tmp_path, monkeypatch):
     packed(tmp_path / "big.zip", {"adapter/zeros": b"0" * 5000}, run)
     monkeypatch.setattr(incoming.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 4096}))

@@ -20,6 +20,7 @@ from core.settings.data import DataSettings
 from ui import data_room, words
 from ui.form import Form
 from ui.newest import newest_only
+from ui.scripts import script
 from ui.services import Services, friendly
 
 ROLES = ("prompt_column", "input_column", "answer_column", "system_column", "reasoning_column")
@@ -90,7 +91,7 @@ def draw(form: Form, services: Services) -> DataTab:
         with gr.Column(scale=3, min_width=320):
             room = gr.HTML({"settings": None}, html_template="", apply_default_css=False,
                            elem_id="data-room", server_functions=data_room.readers(services),
-                           js_on_load=data_room.script(services.folders.assets))
+                           js_on_load=script("data room", services.folders))
     return DataTab(upload, add, room, write, stop, written)
 
 

@@ -16,6 +16,7 @@ from core.training.run import Run, find_run
 from ui import evaluation_view, language, sampling, words
 from ui.files import offer
 from ui.form import Form
+from ui.scripts import script
 from ui.services import Services, friendly
 
 RUNS = "Each is set beside the base model, on the same rows."
@@ -69,8 +70,6 @@ def draw(services: Services) -> EvaluateTab:
                          interactive=False)
     status = gr.HTML(elem_id="evaluate-status", apply_default_css=False)
     merge, sizes = _merge(), _sizes()
-    script = "".join((services.folders.assets / name).read_text(encoding="utf-8")
-                     for name in evaluation_view.SCRIPTS)
     with gr.Row(elem_classes="td-presets", visible=False) as kept:
         past = gr.Dropdown([], label="Evaluation", elem_id="evaluate-past", min_width=260, scale=3,
                            info="Kept in the folders of the runs that it judges.")
@@ -78,7 +77,8 @@ def draw(services: Services) -> EvaluateTab:
                                            scale=1)
                    for name, label in (("csv", "Rows as CSV"), ("json", "All as JSON"),
                                        ("html", "Report"), ("md", "Model card"))}
-    view = gr.HTML({"evaluation": "", "turn": 0}, html_template="", js_on_load=script,
+    view = gr.HTML({"evaluation": "", "turn": 0}, html_template="",
+                   js_on_load=script("evaluation", services.folders),
                    server_functions=[evaluation_view.reader(services)], apply_default_css=False,
                    elem_id="evaluation-view")
     return EvaluateTab(runs, asked, start, stop, kept, past, exports, status, view, merge, sizes)

@@ -13,6 +13,7 @@ from core.training.names import name_of
 from core.training.run import Run, find_run
 from ui import runs_view, words
 from ui.form import Form
+from ui.scripts import script
 from ui.services import Services, friendly
 
 
@@ -30,8 +31,8 @@ def draw(services: Services) -> RunsTab:
     with gr.Row(visible=False, elem_classes="td-actions") as editing:
         save = gr.Button("Save the tabs' settings into the waiting run", variant="primary",
                          elem_id="runs-save-edited", min_width=340, scale=0)
-    scripts = [(services.folders.assets / name).read_text() for name in ("chart.js", "runs.js")]
-    view = gr.HTML({"turn": 0, "said": ""}, html_template="", js_on_load="".join(scripts),
+    view = gr.HTML({"turn": 0, "said": ""}, html_template="",
+                   js_on_load=script("runs", services.folders),
                    server_functions=runs_view.readers(services), apply_default_css=False,
                    elem_id="runs-view")
     # Which waiting run is being edited: a page's own, as all that isn't in a run's folder.

@@ -9,6 +9,7 @@ from core.training.quick import long_config
 from core.training.run import FINAL, find_run
 from ui import run_view
 from ui.form import Form
+from ui.scripts import script
 from ui.services import Services, friendly
 
 
@@ -34,8 +35,8 @@ def draw(services: Services) -> TrainTab:
         quick = gr.Button("Quick test first", elem_id="quick", min_width=150, scale=0)
         long = gr.Button("Start the long run", variant="primary", elem_id="long", min_width=170,
                          scale=0, visible=False)
-    scripts = [(services.folders.assets / name).read_text() for name in ("chart.js", "run_view.js")]
-    view = gr.HTML({"run_id": ""}, html_template="", js_on_load="".join(scripts),
+    view = gr.HTML({"run_id": ""}, html_template="",
+                   js_on_load=script("run", services.folders),
                    server_functions=[run_view.reader(services.folders.runs, services.reader)],
                    apply_default_css=False, elem_id="run-view")
     # Which run is shown, for the buttons; the view has it as its value.
