@@ -6,7 +6,7 @@ VIEWS = {
     "welcome": ("nodes.js", "welcome.js"),
     "path": ("path.js",),
     "prospect": ("prospect.js",),
-    "data room": ("nodes.js", "data_parts.js", "token_view.js", "data_room.js"),
+    "data_room": ("nodes.js", "data_parts.js", "token_view.js", "data_room.js"),
     "run": ("chart.js", "run_view.js"),
     "runs": ("chart.js", "runs.js"),
     "evaluation": ("nodes.js", "evaluation_view.js"),

@@ -91,7 +91,7 @@ def draw(form: Form, services: Services) -> DataTab:
         with gr.Column(scale=3, min_width=320):
             room = gr.HTML({"settings": None}, html_template="", apply_default_css=False,
                            elem_id="data-room", server_functions=data_room.readers(services),
-                           js_on_load=script("data room", services.folders))
+                           js_on_load=script("data_room", services.folders))
     return DataTab(upload, add, room, write, stop, written)
 
 
