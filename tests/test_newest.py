@@ -72,7 +72,16 @@ def test_a_stream_ends_when_another_event_of_its_calls_has_come(stream):
     answer = say(state, 1, "old")
     assert next(answer) == "old 1"
     assert empty(state, 2, "") == "emptied"
-    assert list(answer) == []
+    assert list(answer) == [gr.skip()]
+
+
+def test_a_stream_that_is_late_leaves_what_is_shown(stream):
+    """It says so: of a generator that ends without a word Gradio empties what it would have shown."""
+    say, _, state = stream
+    answer = say(state, 2, "new")
+    assert next(answer) == "new 1"
+    assert list(say(state, 1, "old")) == [gr.skip()]
+    assert list(answer) == ["new 2"]
 
 
 def test_an_event_that_is_late_does_not_touch_a_newer_stream(stream):

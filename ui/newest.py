@@ -59,6 +59,7 @@ def newest_only(event: dict[str, Any], calls: Calls | None = None) -> dict[str, 
     def stream(newest: _Newest, number: float, *values: Any) -> Iterator[Any]:
         for told in fn(*values):  # what is refused before its first word doesn't count as a call
             if not newest.is_newest(int(number)):
+                yield dropped  # of a generator that ends without a word Gradio shows None
                 return
             yield told
 
