@@ -36,12 +36,12 @@ def test_a_slow_answer_is_dropped_when_a_newer_call_has_come(event):
         assert event["begun"].wait(60)
         assert event["fn"](event["state"], 2, "quick") == ["told quick"]
         event["may_end"].set()
-        assert slow.result(60) == [gr.skip()]
+        assert slow.result(60) == gr.skip()
 
 
 def test_a_call_that_arrives_after_a_newer_one_is_not_even_begun(event):
     assert event["fn"](event["state"], 2, "second") == ["told second"]
-    assert event["fn"](event["state"], 1, "first") == [gr.skip()]
+    assert event["fn"](event["state"], 1, "first") == gr.skip()
     assert event["read"] == ["second"]
 
 
@@ -76,12 +76,12 @@ def test_a_stream_ends_when_another_event_of_its_calls_has_come(stream):
 
 
 def test_a_stream_that_is_late_leaves_what_is_shown(stream):
-    """It says so: of a generator that ends without a word Gradio empties what it would have shown."""
+    """It says gr.skip(): a generator that ends without a word empties its outputs in Gradio."""
     say, _, state = stream
     answer = say(state, 2, "new")
     assert next(answer) == "new 1"
     assert list(say(state, 1, "old")) == [gr.skip()]
-    assert list(answer) == ["new 2"]
+    assert list(answer) == ["new 2", gr.skip()]
 
 
 def test_an_event_that_is_late_does_not_touch_a_newer_stream(stream):
@@ -89,7 +89,7 @@ def test_an_event_that_is_late_does_not_touch_a_newer_stream(stream):
     answer = say(state, 2, "new")
     assert next(answer) == "new 1"
     assert empty(state, 1, "") == gr.skip()
-    assert list(answer) == ["new 2"]
+    assert list(answer) == ["new 2", gr.skip()]
 
 
 def test_a_stream_that_is_refused_leaves_the_call_before_it_the_newest(stream):

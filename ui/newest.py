@@ -46,22 +46,20 @@ def newest_only(event: dict[str, Any], calls: Calls | None = None) -> dict[str, 
     end, in any order. `event` has `fn`, `inputs` and `outputs`, as Gradio's listeners take them."""
     fn: Callable = event["fn"]
     calls = calls or Calls.draw()
-    inputs, outputs = (each if isinstance(each, list) else [each]
-                       for each in (event["inputs"], event["outputs"]))
-    dropped = [gr.skip() for _ in outputs] if isinstance(event["outputs"], list) else gr.skip()
+    inputs = event["inputs"] if isinstance(event["inputs"], list) else [event["inputs"]]
 
     def answer(newest: _Newest, number: float, *values: Any) -> Any:
         if not newest.is_newest(int(number)):
-            return dropped
+            return gr.skip()
         told = fn(*values)
-        return told if newest.is_newest(int(number)) else dropped
+        return told if newest.is_newest(int(number)) else gr.skip()
 
     def stream(newest: _Newest, number: float, *values: Any) -> Iterator[Any]:
         for told in fn(*values):  # what is refused before its first word doesn't count as a call
             if not newest.is_newest(int(number)):
-                yield dropped  # of a generator that ends without a word Gradio shows None
-                return
+                break
             yield told
+        yield gr.skip()  # what ends without a word empties, in Gradio, what it would have shown
 
     at = calls.number._id
     count = (f"(...values) => {{ const calls = (window.tunedeskCalls ??= {{}}); "

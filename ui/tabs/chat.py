@@ -90,33 +90,36 @@ def draw(services: Services) -> ChatTab:
 
 
 def connect(tab: ChatTab, form: Form, services: Services) -> None:
-    def on_send(message: str, ticket: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+    def on_send(at_work: dict, message: str, ticket: str, raw: dict, *values: Any
+                ) -> Iterator[list[Any]]:
         _require_quiet(ticket)
         conversation = talks.from_json(raw)
         asked = [*conversation.turns, {"role": "user", "content": message}]
-        yield from _answer(conversation, asked, message, values, form, services)
+        yield from _answer(at_work, conversation, asked, message, values, form, services)
 
-    def on_retry(event: gr.RetryData, ticket: str, raw: dict, *values: Any
+    def on_retry(event: gr.RetryData, at_work: dict, ticket: str, raw: dict, *values: Any
                  ) -> Iterator[list[Any]]:
         _require_quiet(ticket)
         conversation = talks.from_json(raw)
         at = talk_view.turn_of(conversation.turns, _number(event.index))
         asked = conversation.turns[:at + (conversation.turns[at]["role"] == "user")]
-        yield from _answer(conversation, asked, None, values, form, services)
+        yield from _answer(at_work, conversation, asked, None, values, form, services)
 
-    def on_edit(event: gr.EditData, ticket: str, raw: dict, *values: Any) -> Iterator[list[Any]]:
+    def on_edit(event: gr.EditData, at_work: dict, ticket: str, raw: dict, *values: Any
+                ) -> Iterator[list[Any]]:
         _require_quiet(ticket)
         conversation = talks.from_json(raw)
         turns = conversation.turns
         at = talk_view.turn_of(turns, _number(event.index))
         if turns[at]["role"] == "user":
             asked = [*turns[:at], {"role": "user", "content": str(event.value)}]
-            yield from _answer(conversation, asked, None, values, form, services)
+            yield from _answer(at_work, conversation, asked, None, values, form, services)
             return
         changed = [*turns[:at], _corrected(turns, at, _number(event.index), str(event.value))]
         yield [*_show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 7]
 
-    def on_stopped(raw: dict) -> list[Any]:
+    def on_stopped(at_work: dict, raw: dict) -> list[Any]:
+        at_work.clear()
         conversation, message = talks.from_json(raw), gr.skip()
         if conversation.turns and conversation.turns[-1]["role"] == "user":  # nothing was said yet
             message = conversation.turns[-1]["content"]
@@ -124,6 +127,11 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
         return [*_show(conversation, services), message, words.note("Stopped."), gr.skip(),
                 *_buttons()]
 
+    def on_cleared(at_work: dict) -> list[Any]:
+        at_work.clear()
+        return [*_show(Conversation(), services), gr.skip(), "", "", *_buttons()]
+
+    at_work = gr.State({})  # the ticket, on the server: the page knows it a moment later
     inputs = [tab.ticket, tab.kept, tab.who, *tab.how.widgets, *form.widgets]
     outputs = [*tab.shown, tab.message, tab.status, tab.meter, *tab.buttons]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
@@ -132,18 +140,17 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
     # One event for both ways to send, so that the second is left out while the first is at work.
     sent = [gr.on([tab.send.click, tab.message.submit],
                   **newest_only(event | {"fn": friendly(on_send),
-                                         "inputs": [tab.message, *inputs]}, calls)),
-            tab.talk.retry(friendly(on_retry), inputs, **event),
-            tab.talk.edit(friendly(on_edit), inputs, **event)]
+                                         "inputs": [at_work, tab.message, *inputs]}, calls)),
+            tab.talk.retry(friendly(on_retry), [at_work, *inputs], **event),
+            tab.talk.edit(friendly(on_edit), [at_work, *inputs], **event)]
     # Shown in a step of its own: what the answer still sends would write over it.
     tab.stop.click(None, cancels=sent, api_visibility="private").then(**newest_only(
-        {"fn": on_stopped, "inputs": tab.kept, "outputs": outputs, **quiet}, calls))
+        {"fn": on_stopped, "inputs": [at_work, tab.kept], "outputs": outputs, **quiet}, calls))
     # The bin of gr.Chatbot empties what it shows only; what is kept has to go as well, and at once:
     # the next message may be sent before the server has answered.
     gr.on([tab.clear.click, tab.talk.clear], None, None, [tab.talk, tab.kept],
           js=f"() => [[], {json.dumps(EMPTY)}]", cancels=sent, api_visibility="private").then(
-        **newest_only({"fn": lambda: [*_show(Conversation(), services), gr.skip(), "", "",
-            *_buttons()], "inputs": [], "outputs": outputs, **quiet}, calls))
+        **newest_only({"fn": on_cleared, "inputs": at_work, "outputs": outputs, **quiet}, calls))
     tab.answer_now.click(lambda ticket: services.chat.call("tell", ticket=ticket, column=0,
                                                            wish="answer") and None,
                          tab.ticket, None, api_visibility="private")
@@ -201,48 +208,62 @@ def refresh(services: Services, chosen: str | None) -> Any:
                      info=WHO if tuned else sampling.NONE_YET)
 
 
-def _answer(conversation: Conversation, asked: list[dict[str, str]], message: str | None,
-            values: tuple[Any, ...], form: Form, services: Services) -> Iterator[list[Any]]:
+def _answer(at_work: dict[str, str], conversation: Conversation, asked: list[dict[str, str]],
+            message: str | None, values: tuple[Any, ...], form: Form, services: Services
+            ) -> Iterator[list[Any]]:
     """Streams the answer to turns that end with the user's; `message` goes back into its field
-    where that fails."""
+    where that fails. The second of two clicks, which the page sends before it knows of the first,
+    is left out."""
+    ticket = secrets.token_hex(8)
+    if at_work.setdefault("ticket", ticket) != ticket:
+        if message is None:  # newest_only adds it where a message is sent
+            yield gr.skip()
+        return
+    end, bug = [*[gr.skip()] * 7, *_buttons()], None
+    try:
+        yield from _words(ticket, conversation, asked, message, values, form, services)
+    except (UserError, RuntimeError) as error:
+        bug = None if isinstance(error, UserError) else error  # one of the chat process
+        end = [*_show(conversation, services), gr.skip() if message is None else message,
+               "" if bug else words.error_note(error), gr.skip(), *_buttons()]
+    finally:
+        if at_work.get("ticket") == ticket:
+            at_work.clear()
+    yield end  # after it, since the page may send again at once
+    if bug:
+        raise bug
+
+
+def _words(ticket: str, conversation: Conversation, asked: list[dict[str, str]],
+           message: str | None, values: tuple[Any, ...], form: Form, services: Services
+           ) -> Iterator[list[Any]]:
     who, *rest = values
     how, settings = rest[:10], tuple(rest[10:])
     base = replace(conversation, system=how[-1]).shown_as(asked)
-    ticket = secrets.token_hex(8)
     yield [*_show(base, services, file=False), "" if message is not None else gr.skip(),
            words.phase({"phase": "Asking the model"}), gr.skip(), *_buttons(ticket)]
-    try:
-        chosen = sampling.read(*how)
-        # A retry draws anew, and the same retry draws the same.
-        chosen["seed"] += sum(b[:len(asked)] == asked and len(b) > len(asked)
-                              for b in conversation.branches)
-        answers = services.chat.stream(
-            "answer", settings=form.raw(settings), runs=[who or ""],
-            messages=sampling.conversation(how[-1], asked), sampling=chosen, ticket=ticket,
-            gpu_is_taken=sampling.gpu_is_taken(services))
-        thinks = False
-        for answer in answers:
-            if "phase" in answer:
-                yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 5]
-                continue
-            one = answer["answers"][0]
-            # Sent only where it changes: this runs many times a second.
-            answer_now = gr.skip() if one["thinks"] == thinks else gr.update(visible=not thinks)
-            thinks = one["thinks"]
-            said = {"role": "assistant", "content": one["text"],
-                    "note": talk_view.thought_words(one)}
-            shown = base.shown_as([*asked, said])
-            yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
-                   words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
-                   gr.skip(), gr.skip(), answer_now, gr.skip()]
-    except (UserError, RuntimeError) as error:
-        told = words.error_note(error) if isinstance(error, UserError) else ""
-        yield [*_show(conversation, services), gr.skip() if message is None else message, told,
-               gr.skip(), *_buttons()]
-        if isinstance(error, UserError):
-            return
-        raise  # a bug in the chat process
-    yield [*[gr.skip()] * 7, *_buttons()]
+    chosen = sampling.read(*how)
+    # A retry draws anew, and the same retry draws the same.
+    chosen["seed"] += sum(b[:len(asked)] == asked and len(b) > len(asked)
+                          for b in conversation.branches)
+    answers = services.chat.stream(
+        "answer", settings=form.raw(settings), runs=[who or ""],
+        messages=sampling.conversation(how[-1], asked), sampling=chosen, ticket=ticket,
+        gpu_is_taken=sampling.gpu_is_taken(services))
+    thinks = False
+    for answer in answers:
+        if "phase" in answer:
+            yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 5]
+            continue
+        one = answer["answers"][0]
+        # Sent only where it changes: this runs many times a second.
+        answer_now = gr.skip() if one["thinks"] == thinks else gr.update(visible=not thinks)
+        thinks = one["thinks"]
+        said = {"role": "assistant", "content": one["text"], "note": talk_view.thought_words(one)}
+        shown = base.shown_as([*asked, said])
+        yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
+               words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
+               gr.skip(), gr.skip(), answer_now, gr.skip()]
 
 
 def _buttons(ticket: str = "") -> list[Any]:
