@@ -7,7 +7,7 @@ from typing import Any
 from core.errors import UserError
 from core.evaluation import saved
 from core.evaluation.data_size import rows_learned, size_curve
-from core.evaluation.findings import COUNTED
+from core.evaluation.findings import COUNTED, p_value, percent
 from core.evaluation.saved import known_runs
 from ui import words
 from ui.services import Services
@@ -90,7 +90,7 @@ def _sentence(number: dict[str, Any], place: int, title: str, what: str) -> dict
     how = {"better": "better than the base model", "worse": "worse than the base model"}.get(
         compared["verdict"], "not clearly different from the base model")
     text = (f"{title} is {how}. {number['label']}: {before} before, {after} after "
-            f"({_p(compared['p'])}).")
+            f"({p_value(compared['p'])}).")
     return {"level": level, "about": what, "text": text}
 
 
@@ -102,7 +102,7 @@ def _line(number: dict[str, Any], counted: str) -> dict[str, Any]:
             "range": f"{_shown(value['low'], number['unit'])} to "
                      f"{_shown(value['high'], number['unit'])}",
             "verdict": compared["verdict"] if compared else "",
-            "p": _p(compared["p"]) if compared else ""})
+            "p": p_value(compared["p"]) if compared else ""})
     return {"key": number["key"], "label": number["label"],
             "counted": f"{number['rows']} {counted}", "cells": cells,
             "better": {"higher": "↑", "lower": "↓"}.get(number["better"], "")}
@@ -112,12 +112,8 @@ def _shown(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "–"
     if unit == "%":
-        return f"{100 * value:.1f} %"
+        return percent(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _size(evaluation: dict[str, Any], services: Services) -> str:

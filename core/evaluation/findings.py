@@ -36,7 +36,7 @@ def _number_line(number: dict[str, Any], table_key: str) -> list[Cell]:
     for value, compared in zip(number["values"], number["compared"], strict=True):
         shown, low, high = (_shown(value[at], number["unit"]) for at in ("value", "low", "high"))
         verdict = compared["verdict"] if compared else ""
-        told = f"{low} to {high}" + (f", {verdict}, {_p(compared['p'])}" if compared else "")
+        told = f"{low} to {high}" + (f", {verdict}, {p_value(compared['p'])}" if compared else "")
         cells.append(Cell(shown, told, verdict if verdict in ("better", "worse") else ""))
     return cells
 
@@ -44,10 +44,17 @@ def _number_line(number: dict[str, Any], table_key: str) -> list[Cell]:
 def _shown(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "not known"
-    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.4g}"
+    return percent(value) if unit == "%" else f"{value:.4g}"
 
 
-def _p(p: float) -> str:
+def percent(share: float) -> str:
+    """A share with one decimal; more where one would hide that it isn't nothing."""
+    if share == 0 or abs(share) >= 1e-3:
+        return f"{100 * share:.1f} %"
+    return f"{100 * share:.1g} %" if abs(share) >= 1e-5 else "< 0.001 %"
+
+
+def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 

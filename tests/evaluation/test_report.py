@@ -8,6 +8,7 @@ import pytest
 
 from core.evaluation import comparison, report, saved
 from core.evaluation.curves import NOTHING, curve_svg, curves_svg
+from core.evaluation.findings import percent
 from core.training import run
 
 STAGES = {"stages": ["first", "<second>"], "loss": [[4, 4], [1, 3], [2, 0.5]],
@@ -54,6 +55,13 @@ def test_without_stages_and_groups_nothing_is_said_of_them(form, evaluation, tun
 def test_pairs_and_texts_are_not_called_rows(evaluation, tuned):
     pairs = next(n for t in evaluation["tables"] if t["key"] == "fairness" for n in t["numbers"])
     assert f"{pairs['label']} ({pairs['rows']} pairs)" in report.markdown(tuned, evaluation)
+
+
+@pytest.mark.parametrize(("share", "words"), [
+    (0.0, "0.0 %"), (0.5, "50.0 %"), (0.0004, "0.04 %"), (-0.00012, "-0.01 %"),
+    (1e-9, "< 0.001 %")])
+def test_a_share_that_is_not_nothing_never_reads_as_nothing(share, words):
+    assert percent(share) == words
 
 
 @each_form
