@@ -100,6 +100,7 @@ def test_every_field_is_named_and_every_setting_is_explained(page):
     assert explained == HELP.keys()
 
 
+@pytest.mark.slow
 def test_tabs_start_and_fields_are_reached_with_the_keyboard(page):
     dress(page, "en", "light")
     page.locator("[role=tab][data-tab-id=data]").click()

@@ -61,6 +61,7 @@ def test_the_readmes_script_runs_as_it_stands(app: App, capsys):
     assert "finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_resumed_and_deleted(client: Client):
     run_id = client.predict({"eval_rows": 0, "save_every": "steps", "save_steps": 1},
                             api_name="/start_training")

@@ -72,6 +72,7 @@ def test_a_persons_table_is_read_walked_mended_and_learned(app: App, open_page, 
     refuse_and_start(app, page)
 
 
+@pytest.mark.slow
 def test_several_files_are_uploaded_at_once(open_page, table, tmp_path):
     second = tmp_path / "more cities.csv"
     second.write_text(table.read_text(encoding="utf-8"), encoding="utf-8")
@@ -154,6 +155,7 @@ def refuse_and_start(app: App, page: Page) -> None:
     wait_for_state(page, "stopped", seconds=60)
 
 
+@pytest.mark.slow
 def test_changed_copies_show_before_and_after(open_page):
     page = open_page()
     page.locator("#change-rows button").first.click()

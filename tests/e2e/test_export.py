@@ -53,6 +53,7 @@ def open_export(page, name: str) -> None:
     expect(chosen).to_have_value(re.compile(re.escape(name)))
 
 
+@pytest.mark.slow
 def test_a_person_exports_a_run_and_sees_the_proof_pass(app: App, run, page, browser):
     expect(page.locator("#export-proof .td-proof")).to_have_attribute("data-state", "none")
     page.locator("#export-start").click()
@@ -91,6 +92,7 @@ def read_in_chinese(app: App, browser) -> None:
     context.close()
 
 
+@pytest.mark.slow
 def test_the_endpoint_is_switched_on_and_called(app: App, run, page):
     page.locator("#export-serve button").first.click()
     expect(page.locator("#serve-status")).to_contain_text("off")

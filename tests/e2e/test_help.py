@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import App, open_tab
@@ -10,6 +11,7 @@ from ui.concepts import CONCEPTS
 BOX = "#td-concept"
 
 
+@pytest.mark.slow
 def test_a_click_explains_and_escape_leads_back(open_page):
     page = open_page()
     open_tab(page, "Settings")

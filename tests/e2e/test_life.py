@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 
+import pytest
 from playwright.sync_api import expect
 
 from core.training.run import create
@@ -18,6 +19,7 @@ from tests.e2e.conftest import (
 )
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_while_the_server_is_killed_and_is_found_again(app: App, open_page):
     page = open_page()
     open_tab(page, "Settings")
@@ -43,6 +45,7 @@ def test_a_run_goes_on_while_the_server_is_killed_and_is_found_again(app: App, o
     wait_for_state(again, "stopped")
 
 
+@pytest.mark.slow
 def test_two_starts_wait_in_line_and_the_second_can_be_taken_out(open_page):
     page = open_page()
     open_tab(page, "Settings")
@@ -125,6 +128,7 @@ def test_a_port_in_use_is_passed_over(app: App, tmp_path):
             other.end()
 
 
+@pytest.mark.slow
 def test_servers_that_start_at_the_same_moment_take_ports_of_their_own(tmp_path):
     together = [App(tmp_path / name) for name in ("one", "two")]
     try:
@@ -138,6 +142,7 @@ def test_servers_that_start_at_the_same_moment_take_ports_of_their_own(tmp_path)
             each.end()
 
 
+@pytest.mark.slow
 def test_a_page_exports_its_own_settings_whatever_another_page_sets(open_page):
     def exported(page) -> str:
         with page.expect_download() as download:

@@ -41,6 +41,7 @@ def picture(page: Page, name: str) -> None:
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3 * DEADLINE_SECONDS)
 def test_a_newcomer_tunes_on_chinese_reviews_and_takes_a_report_home(first_visit, reviews):
     be_welcomed(first_visit)

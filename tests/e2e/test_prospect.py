@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import App, open_tab
 
 
+@pytest.mark.slow
 def test_a_model_that_is_too_large_is_mended_with_one_click(
         app: App, tiny_model, tmp_path, open_page):
     large = shutil.copytree(tiny_model, tmp_path / "large",

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from core.config import Config
@@ -12,6 +13,7 @@ from tests.conftest import ROOT
 from tests.e2e.conftest import App, open_tab, wait_for_state, wait_until
 
 
+@pytest.mark.slow
 def test_the_long_run_follows_the_quick_test_with_one_click(app: App, tiny_model, open_page):
     rows = app.home / "data" / "colours.jsonl"
     rows.write_text("".join(json.dumps({"question": f"What is {n}?", "answer": f"It is {n}."})

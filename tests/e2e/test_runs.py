@@ -130,6 +130,7 @@ def test_the_browser_tells_the_end_of_a_run_where_that_was_asked_for(app, browse
     context.close()
 
 
+@pytest.mark.slow
 def test_a_grid_waits_in_line_is_moved_held_edited_and_cancelled(app, page, kept):
     page.get_by_role("button", name="Several runs in one go").click()
     page.locator("#grid-learning_rate textarea, #grid-learning_rate input").fill("1e-4, 2e-4")

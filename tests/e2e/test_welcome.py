@@ -1,6 +1,7 @@
 """The first minutes: the welcome opens once, sets what was chosen, and the path says what is
 missing."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import fill, open_tab
@@ -41,6 +42,7 @@ def test_the_first_start_leads_into_a_sample_project_and_never_asks_again(fresh,
     expect(welcome).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_welcome_that_is_closed_stays_closed_and_own_data_get_a_model_that_fits(first_visit):
     page, welcome = first_visit, first_visit.locator(".td-welcome")
     expect(welcome).to_be_visible()
@@ -62,6 +64,7 @@ def test_a_welcome_that_is_closed_stays_closed_and_own_data_get_a_model_that_fit
     expect(page.locator("#upload")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_way_on_is_always_in_sight(first_visit):
     page, welcome = first_visit, first_visit.locator(".td-welcome")
     page.set_viewport_size({"width": 390, "height": 700})

@@ -21,6 +21,7 @@ def exports(folders):
     made.close()
 
 
+@pytest.mark.slow
 def test_an_export_works_in_a_process_that_ends_with_it(exports, folders, run, wait_for):
     exports.export(run.id, "adapter", gpu_is_taken=False)
     with pytest.raises(UserError, match="at work"):

@@ -104,6 +104,7 @@ def test_a_full_disk_is_said_and_where_there_is_room_again_it_goes_on(
              "the run finishes")
 
 
+@pytest.mark.slow
 def test_a_disk_that_becomes_read_only_is_said_and_all_can_still_be_looked_at(
         app: App, disk, old_run, quick):
     client, before = Client(app.url, verbose=False), hashes(old_run.folder)

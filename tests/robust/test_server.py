@@ -40,6 +40,7 @@ def left_over(app: App) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once_get_what_one_gets(app: App, quick):
     settings = quick.to_dict()
 
@@ -57,6 +58,7 @@ def test_fifty_clients_at_once_get_what_one_gets(app: App, quick):
     assert len(answers) == 50 and all(answer == alone for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_double_click_on_start_starts_one_run_and_quick_stops_stop_it_once(app: App, browser):
     page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -72,6 +74,7 @@ def test_a_double_click_on_start_starts_one_run_and_quick_stops_stop_it_once(app
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_page_of_a_second_server_says_who_starts_the_runs(app: App, browser, quick, wait_for):
     second = App(app.home, environment={MARK: str(app.home)})

@@ -107,6 +107,7 @@ def some_of(events: list[dict]) -> Iterator[dict]:
             yield event
 
 
+@pytest.mark.slow
 def test_every_event_of_the_page_ends_whatever_it_is_given(client, page):
     """Each gets one kind of rubbish, each kind goes to many."""
     shapes = ([None], ["\ud800"], [{"a": [1]}], [10**400, 1], [])

@@ -396,6 +396,7 @@ def test_a_real_worker_stops_and_saves_when_it_is_asked(make_queue, settles, wai
     assert work.last_checkpoint().name == f"checkpoint-{status.step}"
 
 
+@pytest.mark.slow
 def test_a_real_worker_that_was_killed_is_resumed_and_finishes(
         make_queue, settles, wait_for, endless):
     queue = make_queue()
@@ -438,6 +439,7 @@ def small_disk(folders):
     subprocess.run(["umount", "-l", str(folders.runs)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_real_run_as_failed_with_words(
         small_disk, make_queue, settles, endless):
     status = settles(make_queue().submit(replace(endless, lora_r=64)), "failed")

@@ -1,7 +1,6 @@
 """The Chat tab: talk to a base model, a run or a checkpoint; and teach what was said."""
 
 import json
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,9 @@ import gradio as gr
 from core.chat import conversation as talks
 from core.chat.conversation import Conversation
 from core.data.reading.samples import READERS, list_samples
-from core.errors import UserError
 from core.files import read_json_lines
 from ui import sampling, talk_view, words
-from ui.files import offer
+from ui.answering import answer, buttons, require_quiet, show
 from ui.form import Form
 from ui.newest import Calls, newest_only
 from ui.services import Services, friendly
@@ -47,12 +45,12 @@ class ChatTab:
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """What follows from a conversation, in the order of `_show`."""
+        """What follows from a conversation, in the order of `show`."""
         return [self.talk, self.kept, self.branch, self.export]
 
     @property
     def buttons(self) -> list[gr.components.Component]:
-        """What follows from whether an answer is at work, in the order of `_buttons`."""
+        """What follows from whether an answer is at work, in the order of `buttons`."""
         return [self.send, self.stop, self.answer_now, self.ticket]
 
 
@@ -92,31 +90,31 @@ def draw(services: Services) -> ChatTab:
 def connect(tab: ChatTab, form: Form, services: Services) -> None:
     def on_send(at_work: dict, message: str, ticket: str, raw: dict, *values: Any
                 ) -> Iterator[list[Any]]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         conversation = talks.from_json(raw)
         asked = [*conversation.turns, {"role": "user", "content": message}]
-        yield from _answer(at_work, conversation, asked, message, values, form, services)
+        yield from answer(at_work, conversation, asked, message, values, form, services)
 
     def on_retry(event: gr.RetryData, at_work: dict, ticket: str, raw: dict, *values: Any
                  ) -> Iterator[list[Any]]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         conversation = talks.from_json(raw)
         at = talk_view.turn_of(conversation.turns, _number(event.index))
         asked = conversation.turns[:at + (conversation.turns[at]["role"] == "user")]
-        yield from _answer(at_work, conversation, asked, None, values, form, services)
+        yield from answer(at_work, conversation, asked, None, values, form, services)
 
     def on_edit(event: gr.EditData, at_work: dict, ticket: str, raw: dict, *values: Any
                 ) -> Iterator[list[Any]]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         conversation = talks.from_json(raw)
         turns = conversation.turns
         at = talk_view.turn_of(turns, _number(event.index))
         if turns[at]["role"] == "user":
             asked = [*turns[:at], {"role": "user", "content": str(event.value)}]
-            yield from _answer(at_work, conversation, asked, None, values, form, services)
+            yield from answer(at_work, conversation, asked, None, values, form, services)
             return
         changed = [*turns[:at], _corrected(turns, at, _number(event.index), str(event.value))]
-        yield [*_show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 7]
+        yield [*show(conversation.shown_as(changed).tidied(), services), *[gr.skip()] * 7]
 
     def on_stopped(at_work: dict, raw: dict) -> list[Any]:
         at_work.clear()
@@ -124,12 +122,12 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
         if conversation.turns and conversation.turns[-1]["role"] == "user":  # nothing was said yet
             message = conversation.turns[-1]["content"]
             conversation = conversation.shown_as(conversation.turns[:-1]).tidied()
-        return [*_show(conversation, services), message, words.note("Stopped."), gr.skip(),
-                *_buttons()]
+        return [*show(conversation, services), message, words.note("Stopped."), gr.skip(),
+                *buttons()]
 
     def on_cleared(at_work: dict) -> list[Any]:
         at_work.clear()
-        return [*_show(Conversation(), services), gr.skip(), "", "", *_buttons()]
+        return [*show(Conversation(), services), gr.skip(), "", "", *buttons()]
 
     at_work = gr.State({})  # the ticket, on the server: the page knows it a moment later
     inputs = [tab.ticket, tab.kept, tab.who, *tab.how.widgets, *form.widgets]
@@ -161,27 +159,27 @@ def connect(tab: ChatTab, form: Form, services: Services) -> None:
 def _connect_care(tab: ChatTab, form: Form, services: Services) -> None:
     """Undo, branches, files, and what goes back to data."""
     def on_undo(event: gr.UndoData, ticket: str, raw: dict) -> list[Any]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         conversation = talks.from_json(raw)
         at = talk_view.turn_of(conversation.turns, _number(event.index))
         if conversation.turns[at]["role"] == "assistant":
             at -= 1
         said = conversation.turns[at]["content"]
         shown = conversation.shown_as(conversation.turns[:at])
-        return [*_show(shown, services), said]
+        return [*show(shown, services), said]
 
     def on_branch(number: int, ticket: str, raw: dict) -> list[Any]:
-        _require_quiet(ticket)
-        return _show(replace(talks.from_json(raw), at=number), services)
+        require_quiet(ticket)
+        return show(replace(talks.from_json(raw), at=number), services)
 
     def on_load(path: str, ticket: str) -> list[Any]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         conversation = talks.read(Path(path))
-        return [*_show(conversation, services), conversation.system,
+        return [*show(conversation, services), conversation.system,
                 words.note("The conversation is open; go on where it ended.")]
 
     def on_teach(ticket: str, raw: dict, name: str, system: str) -> list[Any]:
-        _require_quiet(ticket)
+        require_quiet(ticket)
         path = talks.teach(services.folders.uploads, name, system, talks.from_json(raw).turns)
         rows = len(read_json_lines(path))
         return [words.note(f"Saved as row {rows} of the data set '{path.stem}'. Choose it in the "
@@ -206,96 +204,6 @@ def refresh(services: Services, chosen: str | None) -> Any:
     first = known[0] if chosen is None and known else ""
     return gr.update(choices=[BASE_CHOICE, *tuned], value=chosen if chosen in known else first,
                      info=WHO if tuned else sampling.NONE_YET)
-
-
-def _answer(at_work: dict[str, str], conversation: Conversation, asked: list[dict[str, str]],
-            message: str | None, values: tuple[Any, ...], form: Form, services: Services
-            ) -> Iterator[list[Any]]:
-    """Streams the answer to turns that end with the user's; `message` goes back into its field
-    where that fails. The second of two clicks, which the page sends before it knows of the first,
-    is left out."""
-    ticket = secrets.token_hex(8)
-    if at_work.setdefault("ticket", ticket) != ticket:
-        if message is None:  # newest_only adds it where a message is sent
-            yield gr.skip()
-        return
-    end, bug = [*[gr.skip()] * 7, *_buttons()], None
-    try:
-        yield from _words(ticket, conversation, asked, message, values, form, services)
-    except (UserError, RuntimeError) as error:
-        bug = None if isinstance(error, UserError) else error  # one of the chat process
-        end = [*_show(conversation, services), gr.skip() if message is None else message,
-               "" if bug else words.error_note(error), gr.skip(), *_buttons()]
-    finally:
-        if at_work.get("ticket") == ticket:
-            at_work.clear()
-    yield end  # after it, since the page may send again at once
-    if bug:
-        raise bug
-
-
-def _words(ticket: str, conversation: Conversation, asked: list[dict[str, str]],
-           message: str | None, values: tuple[Any, ...], form: Form, services: Services
-           ) -> Iterator[list[Any]]:
-    who, *rest = values
-    how, settings = rest[:10], tuple(rest[10:])
-    base = replace(conversation, system=how[-1]).shown_as(asked)
-    yield [*_show(base, services, file=False), "" if message is not None else gr.skip(),
-           words.phase({"phase": "Asking the model"}), gr.skip(), *_buttons(ticket)]
-    chosen = sampling.read(*how)
-    # A retry draws anew, and the same retry draws the same.
-    chosen["seed"] += sum(b[:len(asked)] == asked and len(b) > len(asked)
-                          for b in conversation.branches)
-    answers = services.chat.stream(
-        "answer", settings=form.raw(settings), runs=[who or ""],
-        messages=sampling.conversation(how[-1], asked), sampling=chosen, ticket=ticket,
-        gpu_is_taken=sampling.gpu_is_taken(services))
-    thinks = False
-    for answer in answers:
-        if "phase" in answer:
-            yield [*[gr.skip()] * 5, words.phase(answer), *[gr.skip()] * 5]
-            continue
-        one = answer["answers"][0]
-        # Sent only where it changes: this runs many times a second.
-        answer_now = gr.skip() if one["thinks"] == thinks else gr.update(visible=not thinks)
-        thinks = one["thinks"]
-        said = {"role": "assistant", "content": one["text"], "note": talk_view.thought_words(one)}
-        shown = base.shown_as([*asked, said])
-        yield [*_show(shown, services, file=one["done"], at_work=not one["done"]), gr.skip(),
-               words.line(talk_view.speed(one)), talk_view.meter(one, answer["context"]),
-               gr.skip(), gr.skip(), answer_now, gr.skip()]
-
-
-def _buttons(ticket: str = "") -> list[Any]:
-    """Values for ChatTab.buttons; an answer is at work while there is a ticket for it."""
-    return [gr.update(interactive=not ticket), gr.update(interactive=bool(ticket)),
-            gr.update(visible=False), ticket]
-
-
-def _require_quiet(ticket: str) -> None:
-    """UserError while an answer is at work: what it still sends would write over what is shown."""
-    if ticket:
-        raise UserError("An answer is at work.", "Stop it, or wait for its end.")
-
-
-def _show(conversation: Conversation, services: Services, file: bool = True,
-          at_work: bool = False) -> list[Any]:
-    """Values for ChatTab.shown; the file to save is written once an answer is complete."""
-    choices = [(_branch_words(branch, number), number)
-               for number, branch in enumerate(conversation.branches)]
-    return [talk_view.messages(conversation.turns, at_work), conversation.to_json(),
-            gr.update(choices=choices, value=conversation.at, visible=len(choices) > 1),
-            _file(conversation, services) if file else gr.skip()]
-
-
-def _file(conversation: Conversation, services: Services) -> str:
-    text = json.dumps(conversation.to_json(), indent=1, ensure_ascii=False)
-    return offer(services.folders.temporary, "conversation.json", text)
-
-
-def _branch_words(branch: list[dict[str, str]], number: int) -> str:
-    last = " ".join(talk_view.split_thought(branch[-1]["content"])[1].split()) if branch else ""
-    return f"{number + 1} · {last[:60]}" if last else f"{number + 1} · from its beginning"
 
 
 def _corrected(turns: list[dict[str, str]], at: int, shown_index: int, text: str

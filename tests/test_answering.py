@@ -2,11 +2,12 @@
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from core.chat.conversation import Conversation
 from core.errors import UserError
-from ui.tabs import chat
+from ui.answering import answer as answers
 
 HOW = (0.7, 0.95, 0, 0, 1, 16, 0, "42", "", "")
 ASKED = [{"role": "user", "content": "What colour has snow?"}]
@@ -26,7 +27,7 @@ def answer(folders):
                 yield {"phase": one}
         services = SimpleNamespace(chat=SimpleNamespace(stream=stream), queue=queue,
                                    folders=folders)
-        return chat._answer(at_work, Conversation(), ASKED, message, ("", *HOW), form, services)
+        return answers(at_work, Conversation(), ASKED, message, ("", *HOW), form, services)
     return begin
 
 
@@ -35,7 +36,7 @@ def test_the_second_of_two_clicks_is_left_out_and_a_later_one_is_answered(answer
     first = answer(at_work, ["Loading", "Reading"])
     next(first)
     assert list(answer(at_work, ["Loading"])) == []
-    assert list(answer(at_work, ["Loading"], message=None)) == [chat.gr.skip()]  # a retry
+    assert list(answer(at_work, ["Loading"], message=None)) == [gr.skip()]  # a retry
     assert len(list(first)) == 3  # both phases and the end
     assert len(list(answer(at_work, []))) == 2
 
