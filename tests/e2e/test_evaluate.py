@@ -32,7 +32,6 @@ def tuned(app: App, tiny_model) -> run.Run:
     return app.take(made)
 
 
-@pytest.mark.slow
 def test_an_evaluation_is_made_read_and_taken_away(app, tuned, open_page):
     page = open_page()
     open_tab(page, "Evaluate")
