@@ -57,6 +57,9 @@ def stream():
     def words(text: str):
         if text == "refused":
             raise ValueError(text)
+        if text == "left out":
+            yield gr.skip()
+            return
         yield f"{text} 1"
         yield f"{text} 2"
 
@@ -97,3 +100,12 @@ def test_a_stream_that_is_refused_leaves_the_call_before_it_the_newest(stream):
     with pytest.raises(ValueError):
         next(say(state, 2, "refused"))
     assert empty(state, 1, "") == "emptied"
+
+
+def test_a_stream_that_is_left_out_leaves_the_call_before_it_the_newest(stream):
+    """The second of two clicks: the first goes on."""
+    say, _, state = stream
+    first = say(state, 1, "first")
+    assert next(first) == "first 1"
+    assert list(say(state, 2, "left out")) == [gr.skip()]
+    assert list(first) == ["first 2"]

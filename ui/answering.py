@@ -25,8 +25,7 @@ def answer(at_work: dict[str, str], conversation: Conversation, asked: list[dict
     is left out."""
     ticket = secrets.token_hex(8)
     if at_work.setdefault("ticket", ticket) != ticket:
-        if message is None:  # newest_only adds it where a message is sent
-            yield gr.skip()
+        yield gr.skip()
         return
     end, bug = [*[gr.skip()] * 7, *buttons()], None
     try:

@@ -55,17 +55,12 @@ def newest_only(event: dict[str, Any], calls: Calls | None = None) -> dict[str, 
         return told if newest.is_newest(int(number)) else gr.skip()
 
     def stream(newest: _Newest, number: float, *values: Any) -> Iterator[Any]:
-        has_spoken = False
-        for told in fn(*values):  # what is refused before its first word doesn't count as a call
-            if not newest.is_newest(int(number)):
-                has_spoken = False
-                break
-            has_spoken = True
+        for told in fn(*values):
+            # What is refused, or skips, before its first word doesn't count as a call.
+            if told != gr.skip() and not newest.is_newest(int(number)):
+                yield gr.skip()  # Gradio shows the last word again at the end, or None without one
+                return
             yield told
-        # Gradio shows the last word again at the end, and None where there was none. After a last
-        # word that counts, none may follow: a page that has much to do takes the last of several.
-        if not has_spoken:
-            yield gr.skip()
 
     at = calls.number._id
     count = (f"(...values) => {{ const calls = (window.tunedeskCalls ??= {{}}); "
